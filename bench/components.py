@@ -1,0 +1,291 @@
+"""Every factor and metric that a suite may name, in one place, and how its parameters are validated.
+
+A factor is a component (a name out of a room's table, with parameters), settings (parameters without a
+name) or a choice (one word or number). A plugin file adds classes to the tables of one suite; it does so by
+a visible table of its own, spelled as the package's are (`PATHS = {"mine": Mine}`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import importlib.util
+import json
+import sys
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from pathlib import Path as FilePath
+from typing import Any, Literal
+
+from pydantic import TypeAdapter, ValidationError
+
+from bench import interfaces, settings
+from bench.couplings import COUPLINGS
+from bench.datasets import DATASETS, SOURCES
+from bench.errors import ComponentError
+from bench.metrics import METRICS
+from bench.nets import NETS
+from bench.paths import PATHS
+from bench.solvers import SOLVERS
+
+Plain = str | int | float | bool | None | list[Any] | dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Room:
+    """One kind of component: where it is listed, what it must be, its table and its factor's default."""
+
+    title: str
+    table_name: str
+    base: type
+    table: Mapping[str, type]
+    default: str | None = None
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A factor that is one word out of `allowed`, or (allowed empty) a whole number from 0."""
+
+    allowed: tuple[str, ...]
+    default: str | int
+    meaning: str
+
+
+ROOMS: dict[str, Room] = {
+    "dataset": Room("datasets", "DATASETS", interfaces.Dataset, DATASETS, "gaussian_mixture"),
+    "source": Room("sources", "SOURCES", interfaces.Dataset, SOURCES, "gaussian"),
+    "coupling": Room("couplings", "COUPLINGS", interfaces.Coupling, COUPLINGS, "independent"),
+    "path": Room("paths", "PATHS", interfaces.Path, PATHS, "linear"),
+    "net": Room("nets", "NETS", interfaces.Net, NETS, "mlp"),
+    "solver": Room("solvers", "SOLVERS", interfaces.Solver, SOLVERS, "euler"),
+    "metric": Room("metrics", "METRICS", interfaces.Metric, METRICS),
+}
+
+SETTINGS: dict[str, type] = {"training": settings.Training, "sampling": settings.Sampling}
+
+CHOICES: dict[str, Choice] = {
+    "target": Choice(
+        ("exact", "displacement"), "exact", "what the net regresses on: u_t, or d_t without the noise's velocity"
+    ),
+    "prediction": Choice(("velocity",), "velocity", "what the net's output stands for"),
+    "clock": Choice(("noise_at_0", "data_at_0"), "noise_at_0", "the time that the net sees: t, or 1 - t"),
+    "direction": Choice(
+        ("forward", "reversed_field"), "forward", "sampling; reversed_field asks the field at 1 - t, a known slip"
+    ),
+    "replica": Choice((), 0, "salts the random streams: equal cells under other randomness"),
+}
+
+FACTORS: tuple[str, ...] = (
+    "dataset", "source", "coupling", "path", "target", "prediction", "clock", "net", "training",
+    "direction", "solver", "sampling", "replica",
+)  # fmt: skip
+"""Every factor, in the order in which tables show them."""
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One parameter of a component: name, type as text, default, and the constraints as text."""
+
+    name: str
+    kind: str
+    default: Any
+    required: bool
+
+
+@dataclass(frozen=True)
+class Config:
+    """One resolved value of one factor: a component's name (none for settings) and all its parameters.
+
+    `plain` is what keys hash and records show; equal configurations are equal in `digest`.
+    """
+
+    factor: str
+    name: str | None
+    plain: str
+    """Canonical JSON: {"name": ..., parameters...}; a choice is {"value": ...}."""
+
+    @functools.cached_property
+    def values(self) -> dict[str, Any]:
+        """The canonical JSON as a dictionary."""
+        parsed: dict[str, Any] = json.loads(self.plain)
+        return parsed
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """SHA-256 of factor and canonical JSON."""
+        return hashlib.sha256(f"{self.factor}:{self.plain}".encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A fault in a component's parameters: which parameter (none: the whole) and what is wrong."""
+
+    parameter: str | None
+    message: str
+
+
+class Tables:
+    """The components that one suite may name: the package's, installed entry points' and its plugins'."""
+
+    def __init__(self, plugins: tuple[str, ...] = ()) -> None:
+        self.plugins = plugins
+        self.rooms: dict[str, dict[str, type]] = {kind: dict(room.table) for kind, room in ROOMS.items()}
+        for entry in entry_points(group="flowbench"):
+            self._add(entry.load(), f"entry point {entry.name}")
+        for file in plugins:
+            self._add(load_plugin(file), file)
+
+    def _add(self, module: types.ModuleType, origin: str) -> None:
+        found = 0
+        for kind, room in ROOMS.items():
+            for name, cls in getattr(module, room.table_name, {}).items():
+                if not (isinstance(cls, type) and issubclass(cls, room.base) and dataclasses.is_dataclass(cls)):
+                    raise ComponentError(
+                        f"{origin}: {room.table_name}[{name!r}] must be a frozen dataclass derived from "
+                        f"bench.interfaces.{room.base.__name__}"
+                    )
+                if name in ROOMS[kind].table:
+                    raise ComponentError(
+                        f"{origin}: {room.table_name}[{name!r}] is the name of a built-in; choose another name"
+                    )
+                self.rooms[kind][name] = cls
+                if kind == "dataset":
+                    self.rooms["source"].setdefault(name, cls)
+                found += 1
+        if not found:
+            names = ", ".join(room.table_name for room in ROOMS.values())
+            raise ComponentError(f'{origin}: no table found; end it in one of {names}, e.g. PATHS = {{"mine": Mine}}')
+
+    def names(self, kind: str) -> list[str]:
+        """Names that this kind of component knows, sorted."""
+        return sorted(self.rooms[kind])
+
+    def cls(self, kind: str, name: str | None) -> type:
+        """The class behind a component's name, or a settings factor's class."""
+        return SETTINGS[kind] if name is None else self.rooms[kind][name]
+
+    def resolve(self, kind: str, name: str | None, given: Mapping[str, Any]) -> Config | list[Problem]:
+        """Validate parameters and fill in defaults; problems instead of a Config where there are any."""
+        cls = self.cls(kind, name)
+        unknown = [Problem(key, "unknown") for key in given if key not in parameter_names(cls)]
+        known = {key: value for key, value in given.items() if key in parameter_names(cls)}
+        try:
+            instance = _adapter(cls).validate_json(json.dumps(known), strict=True)
+        except ValidationError as error:
+            return unknown + [
+                Problem(str(e["loc"][0]) if e["loc"] else None, _phrase(e["msg"], e["input"], bool(e["loc"])))
+                for e in error.errors()
+            ]
+        except ValueError as error:  # json: nan and such
+            return [*unknown, Problem(None, str(error))]
+        if unknown:
+            return unknown
+        head = {} if name is None else {"name": name}
+        return Config(kind, name, _canonical({**head, **dataclasses.asdict(instance)}))
+
+    def build(self, config: Config) -> Any:
+        """The component or settings instance of a resolved configuration; a choice's plain value."""
+        values = dict(config.values)
+        if config.factor in CHOICES:
+            return values["value"]
+        values.pop("name", None)
+        return _adapter(self.cls(config.factor, config.name)).validate_json(json.dumps(values), strict=True)
+
+
+def choice(factor: str, value: str | int) -> Config:
+    """The resolved configuration of a choice factor."""
+    return Config(factor, None, _canonical({"value": value}))
+
+
+def parameter_names(cls: type) -> tuple[str, ...]:
+    """Names of a component's parameters, in order."""
+    return tuple(field.name for field in dataclasses.fields(cls))
+
+
+def parameters(cls: type) -> list[Parameter]:
+    """A component's parameters with types and defaults, for listings and messages."""
+    hints = typing.get_type_hints(cls, include_extras=True)
+    rows = []
+    for field in dataclasses.fields(cls):
+        required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+        default = None if required else (
+            field.default if field.default is not dataclasses.MISSING else field.default_factory()  # type: ignore[misc]
+        )  # fmt: skip
+        rows.append(Parameter(field.name, type_text(hints[field.name]), default, required))
+    return rows
+
+
+def first_line(cls: type) -> str:
+    """First line of the class's docstring."""
+    return (cls.__doc__ or "").strip().splitlines()[0] if cls.__doc__ else ""
+
+
+def json_schema(cls: type) -> dict[str, Any]:
+    """JSON Schema of a component's parameters, unknown names refused."""
+    schema = _adapter(cls).json_schema()
+    schema["additionalProperties"] = False
+    return schema
+
+
+def type_text(hint: Any) -> str:
+    """A type as a suite's author reads it: `whole number > 0`, `number`, `adam | adamw`, `none`."""
+    origin = typing.get_origin(hint)
+    if origin is typing.Annotated:
+        base, *notes = typing.get_args(hint)
+        bounds = [text for note in notes for text in _bounds(note)]
+        return " ".join([type_text(base), ", ".join(bounds)]).strip()
+    if origin is Literal:
+        return " | ".join(str(arg) for arg in typing.get_args(hint))
+    if origin in (typing.Union, types.UnionType):
+        return " | ".join(type_text(arg) for arg in typing.get_args(hint))
+    if origin in (tuple, list):
+        return f"list of {type_text(typing.get_args(hint)[0])}"
+    plain = {int: "whole number", float: "number", str: "text", bool: "true | false", type(None): "none"}
+    return plain.get(hint, getattr(hint, "__name__", str(hint)))
+
+
+def load_plugin(file: str) -> types.ModuleType:
+    """Import a plugin file once per content; its module name follows from its path and bytes."""
+    path = FilePath(file)
+    try:
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
+    except OSError as error:
+        raise ComponentError(f"{file}: the plugin cannot be read: {error.strerror}") from error
+    name = f"bench_plugin_{path.stem}_{digest}"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ComponentError(f"{file}: a plugin is a Python file, its name ending in .py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[name]
+        raise ComponentError(f"{file}: the plugin fails on import: {type(error).__name__}: {error}") from error
+    return module
+
+
+@functools.cache
+def _adapter(cls: type) -> TypeAdapter[Any]:
+    return TypeAdapter(cls)
+
+
+def _canonical(values: Mapping[str, Any]) -> str:
+    return json.dumps(values, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def _bounds(note: Any) -> list[str]:
+    signs = {"gt": ">", "ge": ">=", "lt": "<", "le": "<=", "multiple_of": "multiple of"}
+    return [f"{sign} {getattr(note, name)}" for name, sign in signs.items() if hasattr(note, name)]
+
+
+def _phrase(message: str, value: Any, show: bool) -> str:
+    text = message.removeprefix("Value error, ")
+    text = text[0].lower() + text[1:] if text.startswith("Input") else text
+    return f"{text}, got {json.dumps(value, default=str)}" if show else text

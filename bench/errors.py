@@ -1,0 +1,86 @@
+"""Every error that the harness raises on purpose.
+
+    BenchError                    anything below; its text names the place, the fault and the remedy
+    ├── SuiteError                the suite is wrong: every fault of the file at once (exit status 2)
+    ├── UsageError                the command line is wrong (exit status 2)
+    ├── ComponentError            a plugin or a component breaks its contract
+    ├── StoreError                the results folder cannot be used
+    │   └── Corrupt               an entry's bytes differ from its checksums
+    └── JobError                  one job ended without a result; carries the status of its record
+        ├── Diverged              the loss or the samples are not finite
+        ├── NotConverged          a solver stopped before its tolerance
+        └── Unavailable           what the job needs is not on this machine (its cells are skipped)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+class BenchError(Exception):
+    """Base of every error raised on purpose."""
+
+
+@dataclass(frozen=True, order=True)
+class Fault:
+    """One mistake in a suite: where it is, what is wrong and what would be right.
+
+    line and column count from 1, as editors do; key is the dotted path inside the file.
+    """
+
+    file: str
+    line: int
+    column: int
+    key: str
+    message: str
+
+    def __str__(self) -> str:
+        key = f"{self.key}: " if self.key else ""
+        return f"{self.file}:{self.line}:{self.column} {key}{self.message}"
+
+
+class SuiteError(BenchError):
+    """All the faults of one suite file."""
+
+    def __init__(self, faults: Sequence[Fault]) -> None:
+        self.faults = tuple(sorted(set(faults)))
+        super().__init__("\n".join(str(fault) for fault in self.faults))
+
+
+class UsageError(BenchError):
+    """A wrong command line."""
+
+
+class ComponentError(BenchError):
+    """A plugin that cannot be loaded, or a component that breaks its contract."""
+
+
+class StoreError(BenchError):
+    """The results folder cannot be read or written."""
+
+
+class Corrupt(StoreError):
+    """An entry whose bytes differ from its checksums."""
+
+
+class JobError(BenchError):
+    """One job ended without a result; `status` is what its record will say."""
+
+    status = "failed"
+
+
+class Diverged(JobError):
+    """The loss or the samples are not finite."""
+
+    status = "diverged"
+
+
+class NotConverged(JobError):
+    """A numerical solver stopped before it reached its tolerance."""
+
+
+class Unavailable(JobError):
+    """What the job needs (a data set, weights, a device) is not on this machine."""
+
+    status = "skipped"

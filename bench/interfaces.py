@@ -1,0 +1,245 @@
+"""What a component promises. One page; every room implements one of these.
+
+A component is a frozen dataclass whose fields are its parameters, so that a suite can name and validate
+them. Shapes: B points of shape S (the plane: S = (2,)). Time t runs from 0 (source, noise) to 1 (data).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+
+Field = Callable[[Tensor, Tensor], Tensor]
+"""Velocity dx/dt = field(t, x) in internal time; t: scalar tensor, x: (B, *S)."""
+
+
+class Mixture(NamedTuple):
+    """Gaussian mixture, the law for which the marginal velocity is known exactly.
+
+    weights: (K,), sum 1; means: (K, d); covariances: (K, d, d). float64.
+    """
+
+    weights: Floats
+    means: Floats
+    covariances: Floats
+
+
+class Dataset(ABC):
+    """A law to draw from. `shape` is S; `modes` are the probabilities of its parts.
+
+    `training_only` names the parameters that change what a net is trained on but not the law that its
+    samples are scored against.
+    """
+
+    shape: ClassVar[tuple[int, ...]] = (2,)
+    training_only: ClassVar[tuple[str, ...]] = ()
+
+    @property
+    def modes(self) -> tuple[float, ...]:
+        """Probability of each part of the law, sum 1; one part unless said otherwise."""
+        return (1.0,)
+
+    @property
+    @abstractmethod
+    def inner(self) -> int:
+        """Number of uniform coordinates that place a point inside a mode."""
+
+    @abstractmethod
+    def place(self, mode: NDArray[np.int64], u: Floats) -> Floats:
+        """Map uniforms to points. mode: (B,) in [0, K); u: (B, inner) in (0, 1); returns (B, *S)."""
+
+    def from_uniform(self, u: Floats) -> Floats:
+        """Points of this law from uniforms u: (B, inner), or (B, 1 + inner) if there are several modes.
+
+        The first coordinate then chooses the mode, the rest lie inside it. Returns (B, *S), float64.
+        """
+        if len(self.modes) == 1:
+            return self.place(np.zeros(len(u), dtype=np.int64), u)
+        edges = np.cumsum(self.modes)[:-1]
+        return self.place(np.searchsorted(edges, u[:, 0], side="right"), u[:, 1:])
+
+    @property
+    def coordinates(self) -> int:
+        """Uniform coordinates that one point of `from_uniform` consumes."""
+        return self.inner + (len(self.modes) > 1)
+
+    def draw(self, n: int, seed: int, generator: torch.Generator) -> Tensor:
+        """n training points, (n, *S) float32. `seed` fixes what is drawn once (a finite training set)."""
+        u = torch.rand(n, self.coordinates, generator=generator, dtype=torch.float64)
+        return torch.from_numpy(self.from_uniform(u.clamp_(1e-12, 1 - 1e-12).numpy())).float()
+
+    def mixture(self) -> Mixture | None:
+        """The law as a Gaussian mixture where it is one; the oracle and the error budget need it."""
+        return None
+
+    def density(self, x: Floats) -> Floats | None:
+        """Probability density at x: (B, 2), per unit area, or None where it is not known."""
+        return None
+
+    @property
+    @abstractmethod
+    def limits(self) -> tuple[float, float, float, float]:
+        """(x_min, x_max, y_min, y_max): a window for figures that holds the law, in data units."""
+
+
+class Path(ABC):
+    """x_t = alpha_t x1 + sigma_t x0 + gamma_t xi, with x0 ~ source, x1 ~ data, xi ~ N(0, I).
+
+    The coefficients take t: (B,) and return (B,). `margin` (eps) keeps training times in [eps, 1 - eps]
+    where E|u_t|^2 diverges at an end.
+    """
+
+    margin: ClassVar[float] = 0.0
+    noisy: ClassVar[bool] = False
+    """True where gamma' is not identically 0, so that the displacement target differs from the exact one."""
+
+    @abstractmethod
+    def alpha(self, t: Tensor) -> Tensor:
+        """Weight of the data."""
+
+    @abstractmethod
+    def sigma(self, t: Tensor) -> Tensor:
+        """Weight of the source."""
+
+    @abstractmethod
+    def d_alpha(self, t: Tensor) -> Tensor:
+        """Time derivative of alpha."""
+
+    @abstractmethod
+    def d_sigma(self, t: Tensor) -> Tensor:
+        """Time derivative of sigma."""
+
+    def gamma(self, t: Tensor) -> Tensor:
+        """Weight of the path's own noise xi."""
+        return torch.zeros_like(t)
+
+    def d_gamma(self, t: Tensor) -> Tensor:
+        """Time derivative of gamma; may diverge at the ends."""
+        return torch.zeros_like(t)
+
+    def sigma_d_sigma(self, t: Tensor) -> Tensor:
+        """sigma sigma', finite even where sigma' is not."""
+        return self.sigma(t) * self.d_sigma(t)
+
+    def gamma_d_gamma(self, t: Tensor) -> Tensor:
+        """gamma gamma', finite even where gamma' is not."""
+        return self.gamma(t) * self.d_gamma(t)
+
+    def position(self, t: Tensor, x0: Tensor, x1: Tensor, xi: Tensor) -> Tensor:
+        """x_t. t: (B,); x0, x1, xi: (B, *S); returns (B, *S)."""
+        return _mix(x1, (self.alpha(t), x1), (self.sigma(t), x0), (self.gamma(t), xi))
+
+    def velocity(self, t: Tensor, x0: Tensor, x1: Tensor, xi: Tensor) -> Tensor:
+        """u_t = dx_t/dt at fixed x0, x1, xi: the exact conditional velocity. Shapes as in `position`."""
+        return _mix(x1, (self.d_alpha(t), x1), (self.d_sigma(t), x0), (self.d_gamma(t), xi))
+
+    def displacement(self, t: Tensor, x0: Tensor, x1: Tensor) -> Tensor:
+        """d_t = alpha' x1 + sigma' x0: what drops the noise's own velocity. Shapes as in `position`."""
+        return _mix(x1, (self.d_alpha(t), x1), (self.d_sigma(t), x0))
+
+
+def _mix(like: Tensor, *terms: tuple[Tensor, Tensor]) -> Tensor:
+    """Sum of coefficient (B,) times points (B, *S)."""
+    tail = (-1,) + (1,) * (like.dim() - 1)
+    return sum((c.view(tail) * x for c, x in terms[1:]), terms[0][0].view(tail) * terms[0][1])
+
+
+class Coupling(ABC):
+    """Which source point goes with which data point of a batch."""
+
+    independent: ClassVar[bool] = False
+
+    @abstractmethod
+    def pair(self, x0: Tensor, x1: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Pairs of (x0, x1), each (B, *S); the marginals must stay the batch's own."""
+
+
+class Net(ABC):
+    """A velocity field to train. The module maps x: (B, *S), tau: (B,) in [0, 1] to (B, *S)."""
+
+    trained: ClassVar[bool] = True
+
+    @abstractmethod
+    def build(self, shape: tuple[int, ...]) -> nn.Module:
+        """A freshly initialised module for points of this shape (torch's global generator is seeded)."""
+
+
+class Solution(NamedTuple):
+    """What a solver returns: states (F, B, *S) at the asked times, rejected steps (adaptive solvers)."""
+
+    states: Tensor
+    rejected: int
+
+
+class Solver(ABC):
+    """Integrates dx/dt = field(t, x) from t = 0 to t = 1, and never asks outside [0, 1]."""
+
+    adaptive: ClassVar[bool] = False
+    order: ClassVar[int]
+
+    @abstractmethod
+    def solve(self, velocity: Field, x: Tensor, times: Tensor) -> Solution:
+        """States at `times` (F,) float64, which begin with 0 and end with 1. x: (B, *S)."""
+
+    def evaluations(self) -> int | None:
+        """Number of field evaluations by formula; None where the solver adapts."""
+        return None
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A value that a metric returns: its unit and which way is better ("lower", "higher" or "none")."""
+
+    unit: str
+    direction: str
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a metric may look at; it gets exactly the inputs that it declares, the rest is None.
+
+    samples, reference: (n, *S) float64. trajectory: (F, n, *S) at `times` (F,).
+    """
+
+    samples: Floats | None = None
+    reference: Floats | None = None
+    trajectory: Floats | None = None
+    times: Floats | None = None
+    seed: int = 0
+    extra: Mapping[str, object] = field(default_factory=dict)
+
+
+class Metric(ABC):
+    """A pure function of its declared inputs; it never writes into them.
+
+    `values` names what `measure` returns. `floored` says that the score of a perfect sampler is not 0 and
+    is reported beside it. A higher `version` makes stored scores of this metric stale.
+    """
+
+    values: ClassVar[Mapping[str, Measured]]
+    inputs: ClassVar[tuple[str, ...]] = ("samples", "reference")
+    floored: ClassVar[bool] = True
+    version: ClassVar[int] = 1
+
+    @abstractmethod
+    def measure(self, given: Given) -> Mapping[str, float]:
+        """One number per name in `values`. Raises JobError where there is no number to report."""
+
+
+def checked_times(times: Sequence[float] | Tensor) -> Tensor:
+    """Report times as float64 (F,): increasing, first 0, last 1. Raises ValueError otherwise."""
+    t = torch.as_tensor(times, dtype=torch.float64)
+    if t.dim() != 1 or len(t) < 2 or t[0] != 0 or t[-1] != 1 or not bool((t.diff() > 0).all()):
+        raise ValueError(f"times must increase from 0 to 1, got {t.tolist()}")
+    return t
