@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+from bench.datasets.checkerboard import Checkerboard
+from bench.datasets.curves import Rings, SCurve, Spirals, SwissRoll
 from bench.datasets.mixtures import EightGaussians, Gaussian, GaussianMixture, TwoGaussians
+from bench.datasets.moons import TwoMoons
+from bench.datasets.pinwheel import Pinwheel
 from bench.interfaces import Dataset
 
 DATASETS: dict[str, type[Dataset]] = {
     "gaussian_mixture": GaussianMixture,
     "two_gaussians": TwoGaussians,
     "eight_gaussians": EightGaussians,
+    "checkerboard": Checkerboard,
+    "two_moons": TwoMoons,
+    "swiss_roll": SwissRoll,
+    "s_curve": SCurve,
+    "spirals": Spirals,
+    "pinwheel": Pinwheel,
+    "rings": Rings,
 }
 
 SOURCES: dict[str, type[Dataset]] = {"gaussian": Gaussian, **DATASETS}
