@@ -1,0 +1,154 @@
+"""SQLite index over the entries. The files are the truth; whatever is wrong here is made again from them."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from bench.errors import StoreError
+
+VERSION = 1
+WAIT_SECONDS = 30.0
+MOST = 100
+
+TABLES = (
+    "CREATE TABLE entries (kind TEXT, key TEXT, build TEXT, job_group TEXT, seconds REAL, published REAL,"
+    " PRIMARY KEY (kind, key, build)) WITHOUT ROWID",
+    "CREATE INDEX by_group ON entries (job_group, published DESC, seconds)",
+)
+
+DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR}
+"""Primary codes of a file that is not, or no longer, our index; SQLITE_ERROR is a missing table or column."""
+
+
+class Row(NamedTuple):
+    """What the index knows of an entry; group and seconds are None where its job does not say."""
+
+    kind: str
+    key: str
+    build: str
+    group: str | None
+    seconds: float | None
+    published: float
+
+
+class Index:
+    """Opened on a path; `rows` reads all entries from their files when the index has to be made again."""
+
+    def __init__(self, path: Path, rows: Callable[[], Iterable[Row]]) -> None:
+        self.path = path
+        self._rows = rows
+        self._connection: sqlite3.Connection | None = None
+        self._guarded(lambda: None)
+
+    def add(self, row: Row) -> None:
+        """Enter an entry, or replace its row."""
+        self._guarded(lambda: self._execute("INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?, ?, ?)", row))
+
+    def remove(self, kind: str, key: str, build: str) -> None:
+        """Forget an entry."""
+        where = "DELETE FROM entries WHERE kind = ? AND key = ? AND build = ?"
+        self._guarded(lambda: self._execute(where, (kind, key, build)))
+
+    def seconds(self, group: str) -> list[float]:
+        """Seconds of this group's entries, newest first, at most 100."""
+        query = (
+            "SELECT seconds FROM entries WHERE job_group = ? AND seconds IS NOT NULL"
+            " ORDER BY published DESC LIMIT ?"
+        )
+        found: list[tuple[float]] = self._guarded(lambda: self._execute(query, (group, MOST)))
+        return [seconds for (seconds,) in found]
+
+    def rebuild(self) -> int:
+        """Make the rows again from the files; returns how many there are."""
+        count: int = self._guarded(self._fill)
+        return count
+
+    def close(self) -> None:
+        """Let go of the file; the next use opens it again."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _guarded(self, action: Callable[[], Any]) -> Any:
+        """Run an action on the open index; a damaged one is removed and made again, once."""
+        for attempt in (1, 2):
+            try:
+                if self._connection is None:
+                    self._open()
+                return action()
+            except sqlite3.Error as error:
+                # The low byte is the primary code; errors of the binding itself carry none.
+                code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+                if attempt == 2 or code not in DAMAGE:
+                    raise StoreError(
+                        f"{self.path}: the index cannot be used: {error}; make its folder writable, with "
+                        "space left, or delete the file (it is made again from the entries)"
+                    ) from error
+                self._discard()
+        return None
+
+    def _discard(self) -> None:
+        self.close()
+        for suffix in ("", "-wal", "-shm"):
+            self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
+
+    def _open(self) -> None:
+        # Autocommit; one statement is one transaction. Used by one thread at a time.
+        connection = sqlite3.connect(
+            self.path, timeout=WAIT_SECONDS, isolation_level=None, check_same_thread=False
+        )
+        self._connection = connection
+        try:
+            self._write_ahead(connection)
+            connection.execute("PRAGMA synchronous = NORMAL")
+            if self._version() != VERSION:
+                self._fill()
+        except BaseException:
+            self.close()
+            raise
+
+    @staticmethod
+    def _write_ahead(connection: sqlite3.Connection) -> None:
+        """Switch to the write-ahead log; SQLite does not wait by itself while others switch too."""
+        end = time.monotonic() + WAIT_SECONDS
+        while True:
+            try:
+                connection.execute("PRAGMA journal_mode = WAL")
+                return
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > end:
+                    raise
+                time.sleep(0.01)
+
+    def _fill(self) -> int:
+        """Read all entries and replace the rows, in one transaction that keeps other writers waiting."""
+        self._execute("BEGIN IMMEDIATE")
+        try:
+            if self._version() != VERSION:
+                self._execute("DROP TABLE IF EXISTS entries")
+                for statement in TABLES:
+                    self._execute(statement)
+                self._execute(f"PRAGMA user_version = {VERSION}")
+            self._execute("DELETE FROM entries")
+            count = 0
+            for row in self._rows():
+                count += 1
+                self._execute("INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?, ?, ?)", row)
+            self._execute("COMMIT")
+        except BaseException:
+            if self._connection is not None and self._connection.in_transaction:
+                self._connection.rollback()
+            raise
+        return count
+
+    def _version(self) -> int:
+        return int(self._execute("PRAGMA user_version")[0][0])
+
+    def _execute(self, statement: str, values: tuple[object, ...] = ()) -> list[Any]:
+        if self._connection is None:
+            raise sqlite3.ProgrammingError("the index is closed")
+        return self._connection.execute(statement, values).fetchall()

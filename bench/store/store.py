@@ -1,0 +1,260 @@
+"""The store: finds finished work by (kind, key, build) and publishes new work, whole or not at all.
+
+    <root>/<kind>/<key>-<build>/                 folder kinds: job.json, *.npy, weights, log.txt, DONE
+    <root>/<kind>/<key[:2]>/<key>-<build>.json   one-file kinds
+    <root>/staging/                              unfinished work; sweep() removes what its owner left behind
+    <root>/aside/                                entries that failed their checksum
+    <root>/index.sqlite                          can always be made again from the rest
+
+An entry appears by one rename, or one link, of what is already flushed and checked. A process may be killed
+at any point, and several may share a store.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import secrets
+import shutil
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from bench.errors import Corrupt, StoreError
+from bench.store.entries import (
+    FORMS,
+    Entry,
+    disk,
+    flush_folder,
+    locate,
+    read_entry,
+    seal_folder,
+    write_file_entry,
+)
+from bench.store.index import Index, Row
+from bench.store.staging import abandoned, staging_name
+
+NAME = re.compile(r"([0-9a-f]{2,64})-([0-9a-f]{2,64})(\.json)?")
+HEX = re.compile(r"[0-9a-f]{2,64}")
+
+SETTLED_NS = 2_000_000_000
+"""A list of names is kept only if its folder was this long unchanged when read: file times are coarse."""
+
+
+class Store:
+    """A folder of finished work. For one process: open another after a fork.
+
+    `notices` are sentences for the user: what was damaged and set aside, and an index that could not follow.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.absolute()
+        self.notices: list[str] = []
+        self._verified: set[Path] = set()
+        self._listed: dict[Path, tuple[int, dict[str, list[str]]]] = {}
+        with disk(self.root, "open the store"):
+            for folder in (*FORMS, "staging", "aside"):
+                (self.root / folder).mkdir(parents=True, exist_ok=True)
+        self.discard(self.staging("train", "00"))  # a folder that cannot be written is said at once
+        self._index = Index(self.root / "index.sqlite", self._rows)
+
+    def find(self, kind: str, key: str, build: str) -> Entry | None:
+        """The entry, its checksums verified (each folder's once), or None. Damaged: set aside, said, None."""
+        place = self._place(kind, key, build)
+        fault = Corrupt("")
+        # Twice: another process may have set it aside, and published anew, while it was being read.
+        for _ in range(2):
+            try:
+                with disk(place, "read the entry"):
+                    entry = read_entry(place, kind, key, build, deep=place not in self._verified)
+            except Corrupt as error:
+                fault = error
+                self._verified.discard(place)
+            else:
+                if entry is not None:
+                    self._verified.add(place)
+                return entry
+        self._set_aside(place, kind, key, build, fault)
+        return None
+
+    def other_build(self, kind: str, key: str, build: str) -> Entry | None:
+        """The newest whole entry of the same key and another build: a stale one."""
+        self._place(kind, key, build)
+        found = [self.find(kind, key, other) for other in self._builds(kind, key) if other != build]
+        return max((entry for entry in found if entry), key=lambda entry: entry.published, default=None)
+
+    def staging(self, kind: str, key: str) -> Path:
+        """A fresh folder for a worker to write into, on the store's own disk."""
+        self._place(kind, key, "00")
+        folder = self.root / "staging" / staging_name(kind, key)
+        with disk(folder.parent, "make a folder"):
+            folder.mkdir()
+        return folder
+
+    def publish(self, kind: str, key: str, build: str, staging: Path, job: Mapping[str, Any]) -> Entry:
+        """Seal what a worker wrote and move it into place; what somebody else published meanwhile is kept.
+
+        `job` is plain JSON with finite numbers (else a ValueError); its "group" and "seconds" feed `seconds`.
+        """
+        place = self._place(kind, key, build, "folder")
+        self._own(staging)
+        with disk(staging, "write the entry"):
+            seal_folder(staging, kind, key, build, job)
+        with disk(staging, "read the entry"):
+            entry = read_entry(staging, kind, key, build, deep=True)
+        if entry is None:
+            raise StoreError(f"{staging}: vanished while it was published; do the job again")
+        published = self._settle(staging, replace(entry, place=place))
+        self.discard(staging)
+        return published
+
+    def publish_score(self, kind: str, key: str, build: str, job: Mapping[str, Any]) -> Entry:
+        """Publish a one-file kind, whose values are its job; otherwise as `publish`."""
+        place = self._place(kind, key, build, "file")
+        folder = self.staging(kind, key)
+        file = folder / "entry.json"
+        try:
+            with disk(folder, "write the entry"):
+                write_file_entry(file, kind, key, build, job)
+                entry = read_entry(file, kind, key, build, deep=True)
+            if entry is None:
+                raise StoreError(f"{file}: vanished while it was published; do the job again")
+            return self._settle(file, replace(entry, place=place))
+        finally:
+            self.discard(folder)
+
+    def discard(self, staging: Path) -> None:
+        """Remove a staging folder; one that is gone already is no fault."""
+        self._own(staging)
+        shutil.rmtree(staging, ignore_errors=True)
+
+    def sweep(self) -> None:
+        """Remove the staging folders whose process is gone."""
+        with disk(self.root / "staging", "list the folder"):
+            for folder in sorted((self.root / "staging").iterdir()):
+                if abandoned(folder):
+                    self.discard(folder)
+
+    def seconds(self, group: str) -> list[float]:
+        """Seconds of past jobs of this group, newest first, at most 100; for estimates."""
+        return self._index.seconds(group)
+
+    def rebuild(self) -> int:
+        """Make the index again from the files; returns the number of entries."""
+        return self._index.rebuild()
+
+    def close(self) -> None:
+        """Let go of the index's file."""
+        self._index.close()
+
+    def _settle(self, ready: Path, entry: Entry) -> Entry:
+        """Move what is ready into place, unless a whole entry stands there already; returns what stands."""
+        for _ in range(3):
+            theirs = self.find(entry.kind, entry.key, entry.build)
+            if theirs is not None:
+                return theirs
+            with disk(entry.place, "move the entry into place"):
+                moved = _move(ready, entry.place)
+            if moved:
+                self._verified.add(entry.place)
+                self._follow(lambda: self._index.add(_row(entry)))
+                return entry
+        raise StoreError(f"{entry.place}: something keeps appearing there that is no entry; move it away")
+
+    def _set_aside(self, place: Path, kind: str, key: str, build: str, fault: Corrupt) -> None:
+        aside = self.root / "aside" / f"{kind}-{secrets.token_hex(4)}-{place.name}"
+        with disk(place, "set the damaged entry aside"):
+            try:
+                place.rename(aside)
+            except FileNotFoundError:
+                return  # another process was faster, and says so itself
+        self._follow(lambda: self._index.remove(kind, key, build))
+        self.notices.append(f"{fault}; the entry was moved to {aside} and has to be made again")
+
+    def _follow(self, change: Callable[[], None]) -> None:
+        """Bring the index up to date; the entry counts without it, so a failure is said and no more."""
+        try:
+            change()
+        except StoreError as error:
+            self.notices.append(str(error))
+
+    def _builds(self, kind: str, key: str) -> list[str]:
+        """Builds under which the files hold this key, whole or not."""
+        folder = locate(self.root, kind, key, "00").parent
+        with disk(folder, "list the folder"):
+            now = time.time_ns()
+            try:
+                changed = folder.stat().st_mtime_ns
+                known = self._listed.get(folder)
+                if known is not None and known[0] == changed:
+                    return known[1].get(key, [])
+                builds: defaultdict[str, list[str]] = defaultdict(list)
+                for name in os.listdir(folder):
+                    if match := NAME.fullmatch(name):
+                        builds[match[1]].append(match[2])
+            except FileNotFoundError:
+                return []
+        if now - changed > SETTLED_NS:
+            self._listed[folder] = (changed, builds)
+        return builds.get(key, [])
+
+    def _rows(self) -> Iterator[Row]:
+        """A row per readable entry, from the files; what is damaged is left for `find` to say."""
+        with disk(self.root, "read the entries"):
+            for kind, form in FORMS.items():
+                for place in sorted((self.root / kind).glob("*" if form == "folder" else "*/*.json")):
+                    match = NAME.fullmatch(place.name)
+                    if match is None:
+                        continue
+                    try:
+                        entry = read_entry(place, kind, match[1], match[2], deep=False)
+                    except Corrupt:
+                        continue
+                    if entry is not None:
+                        yield _row(entry)
+
+    def _place(self, kind: str, key: str, build: str, form: str | None = None) -> Path:
+        """The entry's path; a ValueError where kind, key or build cannot name one."""
+        known = [name for name, its_form in FORMS.items() if form in (None, its_form)]
+        if kind not in known:
+            raise ValueError(f"kind must be one of {', '.join(known)} here, got {kind!r}")
+        if not (HEX.fullmatch(key) and HEX.fullmatch(build)):
+            raise ValueError(f"key and build must be lowercase hexadecimal, got {key!r} and {build!r}")
+        return locate(self.root, kind, key, build)
+
+    def _own(self, staging: Path) -> None:
+        if staging.parent != self.root / "staging":
+            raise ValueError(f"{staging}: not a folder that staging() of {self.root} gave")
+
+
+def _move(ready: Path, place: Path) -> bool:
+    """Move a folder by rename, a file by link; False if something stands there, which neither replaces."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        if ready.is_dir():
+            ready.rename(place)
+            flush_folder(place.parent)
+        else:
+            place.hardlink_to(ready)
+    except OSError as error:
+        if error.errno in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
+            return False
+        if error.errno in (errno.EPERM, errno.ENOTSUP, errno.EMLINK) and ready.is_file():
+            ready.rename(place)  # a disk without links: the later of two whole entries stays
+            return True
+        raise
+    return True
+
+
+def _row(entry: Entry) -> Row:
+    group, seconds = entry.job.get("group"), entry.job.get("seconds")
+    return Row(
+        entry.kind, entry.key, entry.build,
+        group if isinstance(group, str) else None,
+        float(seconds) if isinstance(seconds, int | float) else None,
+        entry.published,
+    )  # fmt: skip
