@@ -69,12 +69,16 @@ SETTINGS: dict[str, type] = {"training": settings.Training, "sampling": settings
 
 CHOICES: dict[str, Choice] = {
     "target": Choice(
-        ("exact", "displacement"), "exact", "what the net regresses on: u_t, or d_t without the noise's velocity"
+        ("exact", "displacement"),
+        "exact",
+        "what the net regresses on: u_t, or d_t without the noise's velocity",
     ),
     "prediction": Choice(("velocity",), "velocity", "what the net's output stands for"),
     "clock": Choice(("noise_at_0", "data_at_0"), "noise_at_0", "the time that the net sees: t, or 1 - t"),
     "direction": Choice(
-        ("forward", "reversed_field"), "forward", "sampling; reversed_field asks the field at 1 - t, a known slip"
+        ("forward", "reversed_field"),
+        "forward",
+        "sampling; reversed_field asks the field at 1 - t, a known slip",
     ),
     "replica": Choice((), 0, "salts the random streams: equal cells under other randomness"),
 }
@@ -148,7 +152,7 @@ class Tables:
                         f"{origin}: {room.table_name}[{name!r}] must be a frozen dataclass derived from "
                         f"bench.interfaces.{room.base.__name__}"
                     )
-                if name in ROOMS[kind].table:
+                if name in room.table:
                     raise ComponentError(
                         f"{origin}: {room.table_name}[{name!r}] is the name of a built-in; choose another name"
                     )
@@ -211,11 +215,11 @@ def parameters(cls: type) -> list[Parameter]:
     hints = typing.get_type_hints(cls, include_extras=True)
     rows = []
     for field in dataclasses.fields(cls):
-        required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
-        default = None if required else (
-            field.default if field.default is not dataclasses.MISSING else field.default_factory()  # type: ignore[misc]
-        )  # fmt: skip
-        rows.append(Parameter(field.name, type_text(hints[field.name]), default, required))
+        default = field.default
+        if field.default_factory is not dataclasses.MISSING:
+            default = field.default_factory()
+        required = default is dataclasses.MISSING
+        rows.append(Parameter(field.name, type_text(hints[field.name]), None if required else default, required))
     return rows
 
 

@@ -1,15 +1,15 @@
 """Every error that the harness raises on purpose.
 
-    BenchError                    anything below; its text names the place, the fault and the remedy
-    ├── SuiteError                the suite is wrong: every fault of the file at once (exit status 2)
-    ├── UsageError                the command line is wrong (exit status 2)
-    ├── ComponentError            a plugin or a component breaks its contract
-    ├── StoreError                the results folder cannot be used
-    │   └── Corrupt               an entry's bytes differ from its checksums
-    └── JobError                  one job ended without a result; carries the status of its record
-        ├── Diverged              the loss or the samples are not finite
-        ├── NotConverged          a solver stopped before its tolerance
-        └── Unavailable           what the job needs is not on this machine (its cells are skipped)
+BenchError                    anything below; its text names the place, the fault and the remedy
+├── SuiteError                the suite is wrong: every fault of the file at once (exit status 2)
+├── UsageError                the command line is wrong (exit status 2)
+├── ComponentError            a plugin or a component breaks its contract
+├── StoreError                the results folder cannot be used
+│   └── Corrupt               an entry's bytes differ from its checksums
+└── JobError                  one job ended without a result; carries the status of its record
+    ├── Diverged              the loss or the samples are not finite
+    ├── NotConverged          a solver stopped before its tolerance
+    └── Unavailable           what the job needs is not on this machine (its cells are skipped)
 """
 
 from __future__ import annotations

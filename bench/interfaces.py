@@ -39,11 +39,12 @@ class Dataset(ABC):
     """A law to draw from. `shape` is S; `modes` are the probabilities of its parts.
 
     `training_only` names the parameters that change what a net is trained on but not the law that its
-    samples are scored against.
+    samples are scored against. `standard_normal` marks N(0, I), which as a source takes the data's shape.
     """
 
     shape: ClassVar[tuple[int, ...]] = (2,)
     training_only: ClassVar[tuple[str, ...]] = ()
+    standard_normal: ClassVar[bool] = False
 
     @property
     def modes(self) -> tuple[float, ...]:
@@ -75,7 +76,7 @@ class Dataset(ABC):
         return self.inner + (len(self.modes) > 1)
 
     def draw(self, n: int, seed: int, generator: torch.Generator) -> Tensor:
-        """n training points, (n, *S) float32. `seed` fixes what is drawn once (a finite training set)."""
+        """N training points, (n, *S) float32. `seed` fixes what is drawn once (a finite training set)."""
         u = torch.rand(n, self.coordinates, generator=generator, dtype=torch.float64)
         return torch.from_numpy(self.from_uniform(u.clamp_(1e-12, 1 - 1e-12).numpy())).float()
 
@@ -101,8 +102,26 @@ class Path(ABC):
     """
 
     margin: ClassVar[float] = 0.0
-    noisy: ClassVar[bool] = False
-    """True where gamma' is not identically 0, so that the displacement target differs from the exact one."""
+
+    @property
+    def noisy(self) -> bool:
+        """True where the path has a noise of its own (gamma is not identically 0)."""
+        return type(self).gamma is not Path.gamma
+
+    @property
+    def has_noise_velocity(self) -> bool:
+        """True where gamma' is not identically 0: only there does the displacement target differ."""
+        return type(self).d_gamma is not Path.d_gamma
+
+    @property
+    def start_scale(self) -> float:
+        """Standard deviation of the start law for a standard normal source.
+
+        sqrt(alpha_0^2 + sigma_0^2 + gamma_0^2): a trace of the data at t = 0 (alpha_0 > 0) is replaced by
+        noise of the same size, and that bias belongs to the path.
+        """
+        t = torch.zeros(1, dtype=torch.float64)
+        return float((self.alpha(t) ** 2 + self.sigma(t) ** 2 + self.gamma(t) ** 2).sqrt())
 
     @abstractmethod
     def alpha(self, t: Tensor) -> Tensor:
@@ -129,11 +148,11 @@ class Path(ABC):
         return torch.zeros_like(t)
 
     def sigma_d_sigma(self, t: Tensor) -> Tensor:
-        """sigma sigma', finite even where sigma' is not."""
+        """Sigma sigma', finite even where sigma' is not."""
         return self.sigma(t) * self.d_sigma(t)
 
     def gamma_d_gamma(self, t: Tensor) -> Tensor:
-        """gamma gamma', finite even where gamma' is not."""
+        """Gamma gamma', finite even where gamma' is not."""
         return self.gamma(t) * self.d_gamma(t)
 
     def position(self, t: Tensor, x0: Tensor, x1: Tensor, xi: Tensor) -> Tensor:

@@ -46,8 +46,6 @@ class Linear(Path):
 class _Noisy(Path):
     """Straight line with noise of its own, x_t = (1 - t) x0 + t x1 + gamma_t xi."""
 
-    noisy: ClassVar[bool] = True
-
     s: Annotated[float, Gt(0)] = 0.5
 
     def alpha(self, t: Tensor) -> Tensor:
@@ -74,8 +72,6 @@ class NoisyConstant(_Noisy):
     It starts at the source and ends at the data, each convolved with N(0, s^2 I).
     I-CFM of Tong et al. 2023, arXiv:2302.00482.
     """
-
-    noisy: ClassVar[bool] = False
 
     def gamma(self, t: Tensor) -> Tensor:
         """Return s."""

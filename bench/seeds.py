@@ -13,6 +13,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     import torch
+    from numpy.typing import NDArray
 
 
 def address(seed: int, purpose: str, block: int = 0, replica: int = 0) -> int:
@@ -31,3 +32,21 @@ def stream(seed: int, purpose: str, block: int = 0, replica: int = 0) -> torch.G
 def numpy_stream(seed: int, purpose: str, block: int = 0, replica: int = 0) -> np.random.Generator:
     """NumPy generator (PCG64) at the same kind of address; scipy's quasi-random engines take it."""
     return np.random.default_rng(address(seed, purpose, block, replica))
+
+
+def uniforms(
+    seed: int, purpose: str, repeat: int, n: int, d: int, *, quasi: bool, replica: int = 0
+) -> NDArray[np.float64]:
+    """N points in (0, 1)^d, float64 (n, d): scrambled Sobol (quasi) or independent.
+
+    Sobol points are drawn as the next power of two and cut to n; both are clipped to [2^-32, 1 - 2^-32] so
+    that Phi^-1 stays finite. Owen 1998; Joe and Kuo 2008 (scipy.stats.qmc.Sobol).
+    """
+    from scipy.stats import qmc
+
+    generator = numpy_stream(seed, purpose, repeat, replica)
+    if quasi:
+        u = qmc.Sobol(d, scramble=True, rng=generator).random_base2(max(n - 1, 0).bit_length())[:n]
+    else:
+        u = generator.random((n, d))
+    return np.asarray(np.clip(u, 2.0**-32, 1 - 2.0**-32), dtype=np.float64)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from math import prod
 from typing import Annotated, Literal
 
@@ -48,7 +49,7 @@ class _MLPModule(nn.Module):
         self.from_x = nn.Linear(size, width) if config.join == "add" else None
         self.from_time = nn.Linear(features, width) if config.join == "add" else None
         layers: list[nn.Module] = []
-        for fan_in, fan_out in zip(widths, widths[1:], strict=False):
+        for fan_in, fan_out in pairwise(widths):
             layers += [nn.Linear(fan_in, fan_out), ACTIVATIONS[config.activation]()]
         self.layers = nn.Sequential(*layers, nn.Linear(width, size))
 
@@ -93,8 +94,7 @@ class _ResidualModule(nn.Module):
         self.from_time = nn.Linear(self.time.features, width)
         activation = ACTIVATIONS[config.activation]
         self.blocks = nn.ModuleList(
-            nn.Sequential(nn.Linear(width, inner), activation(), nn.Linear(inner, width))
-            for _ in range(config.blocks)
+            nn.Sequential(nn.Linear(width, inner), activation(), nn.Linear(inner, width)) for _ in range(config.blocks)
         )
         self.out = nn.Linear(width, size)
 

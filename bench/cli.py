@@ -1,0 +1,366 @@
+"""The command line: arguments, progress and messages only."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import time
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+from bench import __version__
+from bench.errors import BenchError, ComponentError, SuiteError, UsageError
+
+if TYPE_CHECKING:
+    from bench.execute import Results
+    from bench.plan import Plan
+    from bench.store import Store
+    from bench.suite import Suite
+
+OK, FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
+out = Console(soft_wrap=True)
+err = Console(stderr=True, soft_wrap=True)
+
+Suites = Annotated[list[str], typer.Argument(metavar="SUITE...", help="suite files, or names under suites/")]
+ResultsDir = Annotated[Path, typer.Option("--results", metavar="DIR", help="where results go")]
+ProfileOption = Annotated[str | None, typer.Option("--profile", help="a profile of the suite, such as smoke")]
+OnlyOption = Annotated[
+    list[str] | None,
+    typer.Option("--only", metavar="FACTOR=VALUE", help="run these cells only; may be repeated"),
+]
+
+
+@app.callback(invoke_without_command=True)
+def _main(
+    version: Annotated[bool, typer.Option("--version", help="print the version and stop")] = False,
+) -> None:
+    """Settle questions about flow matching: paths, conventions, networks and solvers, by measurement."""
+    if version:
+        out.print(__version__, highlight=False)
+        raise typer.Exit(OK)
+
+
+@app.command()
+def run(
+    suites: Suites,
+    profile: ProfileOption = None,
+    device: Annotated[
+        str, typer.Option("--device", help="cpu, cuda, cuda:1; auto takes a GPU if there is one")
+    ] = "auto",
+    only: OnlyOption = None,
+    results: ResultsDir = Path("results"),
+    workers: Annotated[int | None, typer.Option("--workers", min=1, help="processes at once; one a core")] = None,
+    stale: Annotated[str, typer.Option("--stale", help="results of older code: redo, or keep")] = "redo",
+    fail_fast: Annotated[bool, typer.Option("--fail-fast", help="stop at the first failure")] = False,
+) -> None:
+    """Run suites: do what is missing, then write tables, figures and the report."""
+    if stale not in {"redo", "keep"}:
+        raise UsageError(f"--stale: no choice {stale!r}; known: redo, keep")
+    status = OK
+    for suite in [_load(name, profile, only) for name in suites]:
+        status = max(status, _run(suite, device, results, workers, stale == "keep", fail_fast, bool(only)))
+        if status == INTERRUPTED:
+            break
+    raise typer.Exit(status)
+
+
+@app.command()
+def plan(
+    suites: Suites,
+    profile: ProfileOption = None,
+    only: OnlyOption = None,
+    results: ResultsDir = Path("results"),
+    workers: Annotated[int | None, typer.Option("--workers", min=1)] = None,
+) -> None:
+    """Show what a run would do: cells, distinct jobs, what is stored already, how long the rest will take."""
+    from bench.execute import Estimator, LocalEngine
+    from bench.execute.driver import look_up
+    from bench.plan import KINDS
+    from bench.progress import duration
+
+    for suite in [_load(name, profile, only) for name in suites]:
+        store, provenance = _store(results), _provenance()
+        laid = _plan(suite, provenance, _device("auto"))
+        found = look_up(laid, store)
+        excluded = sum(exclusion.count for exclusion in suite.exclusions)
+        out.print(f"{suite.name}: {suite.question}", highlight=False)
+        out.print(
+            f"  {len(suite.cells)} cells, {len(suite.seeds)} seeds, {excluded} excluded, {len(laid.refused)} refused"
+        )
+        for kind in KINDS:
+            stored = sum(1 for job in found if job[0] == kind)
+            if laid.count(kind):
+                out.print(f"  {laid.count(kind):>6} {kind:<10} {stored} stored, {laid.count(kind) - stored} to do")
+        missing = [job for job in laid.jobs.values() if job.id not in found]
+        stale = sum(1 for job in missing if store.other_build(job.kind, job.key, job.build))
+        if stale:
+            out.print(f"  {stale} of them are stored by older code and will be done again (--stale=keep uses them)")
+        seconds, unknown = Estimator(store).left(missing, workers or LocalEngine().slots)
+        known = len(missing) - unknown
+        if missing and known:
+            rest = f"; nothing is known of the other {unknown}" if unknown else ""
+            out.print(f"  about {duration(seconds)} for {known} of {len(missing)} jobs, from past records{rest}")
+        elif missing:
+            out.print("  no past records to estimate the time from")
+        else:
+            out.print("  nothing to do")
+        _say_notices(store)
+        for reason in sorted(set(laid.refused.values())):
+            count = sum(1 for r in laid.refused.values() if r == reason)
+            out.print(f"  refused: {count} cells: {reason}", highlight=False)
+
+
+@app.command()
+def report(
+    folders: Annotated[
+        list[str] | None, typer.Argument(metavar="[SUITE]...", help="suites that have run; none: all")
+    ] = None,
+    results: ResultsDir = Path("results"),
+) -> None:
+    """Write tables, figures and report.md again from stored records. Needs neither a GPU nor torch."""
+    from bench.report import write_report
+
+    known = sorted(path.parent for path in results.glob("*/suite.json"))
+    names = [Path(name).stem for name in folders] if folders else [path.name for path in known]
+    if not names:
+        raise UsageError(f"{results}: no suite has run here yet; run one with: bench run suites/quick.yaml")
+    for name in names:
+        folder = results / name
+        if not (folder / "suite.json").is_file():
+            raise UsageError(f"{folder}: {_nearest(name, [path.name for path in known], 'results of a suite')}")
+        written = write_report(folder, results / "store")
+        for text in written.warnings:
+            err.print(f"warning: {text}", markup=False, highlight=False)
+        out.print(f"report: {written.path}", highlight=False)
+
+
+@app.command("ls")
+def list_components(
+    rooms: Annotated[
+        list[str] | None, typer.Argument(metavar="[ROOM]...", help="datasets, paths, nets, ...; none: all")
+    ] = None,
+    plugin: Annotated[list[str] | None, typer.Option("--plugin", help="a plugin file to list too")] = None,
+) -> None:
+    """List components with their parameters, defaults and one line each; settings and choices too."""
+    from bench.components import CHOICES, ROOMS, SETTINGS, Tables, first_line, parameters
+
+    tables = Tables(tuple(plugin or ()))
+    titles = {room.title: kind for kind, room in ROOMS.items()}
+    known = [*titles, "settings", "choices"]
+    for wanted in rooms or known:
+        if wanted not in known:
+            raise UsageError(_nearest(wanted, known, "room"))
+        out.print(wanted, style="bold")
+        listed: dict[str, type] = {}
+        if wanted in titles:
+            listed = {name: tables.cls(titles[wanted], name) for name in tables.names(titles[wanted])}
+        elif wanted == "settings":
+            listed = SETTINGS
+        for name, cls in listed.items():
+            out.print(f"  {name:<18} {first_line(cls)}", markup=False, highlight=False)
+            for parameter in parameters(cls):
+                default = "required" if parameter.required else f"default {_yaml(parameter.default)}"
+                out.print(f"      {parameter.name}: {parameter.kind}; {default}", markup=False, highlight=False)
+        if wanted == "choices":
+            for name, choice in CHOICES.items():
+                words = " | ".join(choice.allowed) or "whole number from 0"
+                out.print(f"  {name:<18} {choice.meaning}", markup=False, highlight=False)
+                out.print(f"      {words}; default {choice.default}", markup=False, highlight=False)
+
+
+@app.command()
+def schema(
+    plugin: Annotated[
+        list[str] | None, typer.Option("--plugin", help="a plugin file whose components count too")
+    ] = None,
+) -> None:
+    """Print the JSON Schema of a suite file, for editors."""
+    from bench.components import Tables
+    from bench.suite import suite_schema
+
+    sys.stdout.write(json.dumps(suite_schema(Tables(tuple(plugin or ()))), indent=2) + "\n")
+
+
+def _run(
+    suite: Suite,
+    device: str,
+    results: Path,
+    workers: int | None,
+    keep_stale: bool,
+    fail_fast: bool,
+    partial: bool,
+) -> int:
+    from bench import records
+    from bench.execute import Estimator, LocalEngine, execute
+    from bench.progress import watcher
+
+    began = time.monotonic()
+    place = _device(device)
+    store, provenance = _store(results), _provenance()
+    store.sweep()
+    laid = _plan(suite, provenance, place)
+    engine = LocalEngine(workers)
+    out.print(f"{suite.name}: {len(suite.cells)} cells on {place}", highlight=False)
+    with watcher(out, laid, Estimator(store), engine.slots) as watching, _terminated_as_interrupted():
+        done = execute(
+            laid, store, engine, watching, device=place, plugins=suite.plugins, provenance=provenance,
+            keep_stale=keep_stale, fail_fast=fail_fast,
+        )  # fmt: skip
+    folder = results / "-".join(filter(None, (suite.name, suite.profile, "only" if partial else None)))
+    cells = records.cells_table(suite, laid, done)
+    table = records.records_table(suite, laid, done, cells)
+    about = records.page(suite, done, provenance, _command(), time.monotonic() - began)
+    _publish(folder, store, cells, table, about)
+    return _verdict(laid, done, cells)
+
+
+def _publish(folder: Path, store: Store, cells: Any, table: Any, about: dict[str, Any]) -> None:
+    """Write the tables, and the report only where something in them is new."""
+    from bench import records
+    from bench.report import headline_text, write_report
+
+    if records.is_current(folder, cells, table, about):
+        out.print("nothing new; the report stands as it is")
+    else:
+        records.write(folder, cells, table, about)
+        written = write_report(folder, store.root)
+        for text in written.warnings:
+            err.print(f"warning: {text}", markup=False, highlight=False)
+    out.print(headline_text(folder, out.width), markup=False, highlight=False)
+    out.print(f"report: {folder / 'report.md'}", highlight=False)
+
+
+def _verdict(laid: Plan, done: Results, cells: Any) -> int:
+    counts = cells["status"].value_counts()
+    bad = {status: int(n) for status, n in counts.items() if status not in {"ok", "skipped"}}
+    if skipped := int(counts.get("skipped", 0)):
+        reasons = sorted(set(cells.loc[cells["status"] == "skipped", "reason"]))
+        out.print(f"{skipped} cells skipped: " + "; ".join(reasons), markup=False, highlight=False)
+    if done.interrupted:
+        err.print("interrupted; what was finished is stored, and the same command goes on from there")
+        return INTERRUPTED
+    if bad:
+        text = ", ".join(f"{n} {status}" for status, n in bad.items())
+        err.print(f"{text} of {len(cells)} cells; the report says why", highlight=False)
+        return FAILED
+    return OK
+
+
+def _load(name: str, profile: str | None, only: list[str] | None) -> Suite:
+    """A suite by file, or by name under suites/."""
+    from bench.suite import load_suite
+
+    file = Path(name)
+    if not file.suffix and not file.exists():
+        file = Path("suites") / f"{name}.yaml"
+        if not file.exists():
+            raise UsageError(_nearest(name, sorted(path.stem for path in Path("suites").glob("*.yaml")), "suite"))
+    return load_suite(file, profile, tuple(only or ()))
+
+
+def _plan(suite: Suite, provenance: dict[str, Any], device: str) -> Plan:
+    from bench.plan import plan as lay_out
+
+    return lay_out(suite, f"{provenance['cpu']}/{provenance['cores']}/{device}/{_gpu(device)}")
+
+
+def _store(results: Path) -> Store:
+    from bench.store import Store
+
+    return Store(results / "store")
+
+
+def _say_notices(store: Store) -> None:
+    for text in store.notices:
+        err.print(f"note: {text}", markup=False, highlight=False)
+
+
+def _provenance() -> dict[str, Any]:
+    from bench.store import provenance
+
+    return provenance(Path(__file__).parent.parent)
+
+
+def _device(name: str) -> str:
+    """The device that jobs get. Raises UsageError where it is not there."""
+    import torch
+
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise UsageError(f"--device: no device {name!r}; use auto, cpu, cuda or cuda:0") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise UsageError(f"--device {name}: torch sees no CUDA device here; use --device cpu")
+    return name
+
+
+def _gpu(device: str) -> str:
+    import torch
+
+    return torch.cuda.get_device_name(device) if device.startswith("cuda") else ""
+
+
+def _command() -> str:
+    return " ".join(["bench", *sys.argv[1:]])
+
+
+def _yaml(value: Any) -> str:
+    return (
+        {None: "none", True: "true", False: "false"}.get(value, str(value))
+        if not isinstance(value, list)
+        else str(value)
+    )
+
+
+def _nearest(name: str, known: list[str], what: str) -> str:
+    from difflib import get_close_matches
+
+    close = get_close_matches(name, known, 1)
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    return f"no {what} named {name!r}.{hint} Known: {', '.join(known) or 'none yet'}."
+
+
+class _terminated_as_interrupted:  # noqa: N801 - used as a `with` block
+    """SIGTERM ends a run as Ctrl-C does: what is finished stays, nothing is left running."""
+
+    def __enter__(self) -> None:
+        self.before = signal.signal(signal.SIGTERM, self._interrupt)
+
+    def __exit__(self, *_: object) -> None:
+        signal.signal(signal.SIGTERM, self.before)
+
+    @staticmethod
+    def _interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+
+def main() -> None:
+    """Run the command line; every error of ours is a message, never a traceback."""
+    try:
+        status = app(standalone_mode=False)
+    except SuiteError as error:
+        for fault in error.faults:
+            err.print(str(fault), markup=False, highlight=False)
+        count = len(error.faults)
+        err.print(f"{count} mistake{'s' if count > 1 else ''}; nothing was run", highlight=False)
+        status = WRONG
+    except BenchError as error:
+        err.print(str(error), markup=False, highlight=False)
+        status = WRONG if isinstance(error, UsageError | ComponentError) else FAILED
+    except (KeyboardInterrupt, typer.Abort):
+        status = INTERRUPTED
+    except Exception as error:
+        if not hasattr(error, "show"):  # typer's own usage errors, whichever click it carries
+            raise
+        error.show()
+        status = WRONG
+    raise SystemExit(status or OK)

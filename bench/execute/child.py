@@ -1,0 +1,285 @@
+"""What a worker process does: plain Work in, arrays into the staging folder, one message an end."""
+
+from __future__ import annotations
+
+import fcntl
+import functools
+import json
+import os
+import resource
+import select
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from multiprocessing import parent_process
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from bench import reference, sample, score, timing, train
+from bench.components import Config, Tables
+from bench.errors import JobError
+from bench.execute.protocol import Work
+from bench.interfaces import Field
+from bench.nets.oracle import OracleField
+from bench.store import write_array
+
+Send = Callable[[dict[str, Any]], None]
+
+
+def serve(pipe: Connection) -> None:
+    """Entry point of a forked worker: read one batch, do it in order, report each job as it ends."""
+    os.setsid()
+    _die_with_the_driver()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    batch = [Work(**{**item, "configs": [tuple(c) for c in item["configs"]]}) for item in json.loads(pipe.recv_bytes())]
+
+    def send(message: dict[str, Any]) -> None:
+        pipe.send_bytes(json.dumps(message).encode())
+
+    if batch and batch[0].kind == "time":
+        _time_together(batch, send)
+        return
+    for work in batch:
+        send({"event": "started", "job": work.id})
+        send(attempt(work, send))
+
+
+def attempt(work: Work, send: Send) -> dict[str, Any]:
+    """Do one job; every exception becomes its status and reason, with the traceback in its log."""
+    began, started = time.perf_counter(), time.time()
+    log = Path(work.staging) / "log.txt" if work.staging else Path(os.devnull)
+    with log.open("a", encoding="utf-8") as text, redirect_stdout(text), redirect_stderr(text):
+        try:
+            torch.set_num_threads(work.threads)
+            meta, status, reason = STAGES[work.kind](_Resolved(work), send), "ok", ""
+        except Exception as error:
+            meta, (status, reason) = {}, explain(error)
+            traceback.print_exc(file=text)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform != "darwin" else 1024**2)
+    meta = {"seconds": time.perf_counter() - began, "started": started, "peak_mb": round(peak, 1), **meta}
+    return {"event": "ended", "job": work.id, "status": status, "reason": reason, "meta": meta}
+
+
+def explain(error: Exception) -> tuple[str, str]:
+    """Status and reason of a record, out of what a job raised."""
+    if isinstance(error, JobError):
+        return error.status, str(error)
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return "oom", f"out of memory: {error}"
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    return "failed", f"{type(error).__name__}: {error} ({Path(where.filename).name}:{where.lineno})"
+
+
+@dataclass(frozen=True)
+class _Resolved:
+    """A Work with its components built and its upstream entries opened."""
+
+    work: Work
+
+    def component(self, factor: str) -> Any:
+        config = next(Config(*c) for c in self.work.configs if c[0] == factor)
+        return _tables(tuple(self.work.plugins)).build(config)
+
+    def input(self, role: str, name: str) -> np.ndarray[Any, Any]:
+        array: np.ndarray[Any, Any] = np.load(Path(self.work.inputs[role]) / f"{name}.npy", allow_pickle=False)
+        return array
+
+    @property
+    def device(self) -> torch.device:
+        return torch.device(self.work.device)
+
+    def keep(self, name: str, array: np.ndarray[Any, Any]) -> None:
+        write_array(Path(self.work.staging), name, array)
+
+    def train_job(self) -> train.TrainJob:
+        names = ("dataset", "source", "coupling", "path", "target", "clock", "net", "training")
+        return train.TrainJob(
+            **{name: self.component(name) for name in names}, seed=self.work.seed, replica=self.work.replica
+        )
+
+    def sample_job(self) -> sample.SampleJob:
+        names = ("source", "path", "clock", "direction", "solver", "sampling")
+        shape = self.component("dataset").shape
+        return sample.SampleJob(
+            shape,
+            **{name: self.component(name) for name in names},
+            seed=self.work.seed,
+            replica=self.work.replica,
+        )
+
+    def field(self) -> tuple[Field, torch.dtype]:
+        """The velocity to integrate, and its precision: float64 for the oracle, float32 for nets."""
+        clock, direction = self.component("clock"), self.component("direction")
+        net = self.component("net")
+        if not net.trained:
+            law = self.component("dataset").mixture()
+            exact = OracleField(law, self.component("path"), self.component("target")).to(self.device)
+            return sample.velocity(sample.with_clock(exact, clock), clock, direction), torch.float64
+        module = train.build(self.train_job())
+        weights = module.state_dict()
+        if "train" in self.work.inputs:
+            name = self.component("sampling").weights
+            weights = load_file(Path(self.work.inputs["train"]) / f"weights_{name}.safetensors")
+        return sample.velocity(sample.load(module, weights, self.device), clock, direction), torch.float32
+
+
+def _train(job: _Resolved, send: Send) -> dict[str, Any]:
+    last = 0.0
+
+    def progress(done: int, total: int, loss: float) -> None:
+        nonlocal last
+        if time.monotonic() - last > 0.2 or done == total:
+            last = time.monotonic()
+            send({"event": "progressed", "job": job.work.id, "done": done, "total": total, "loss": loss})
+
+    trained = train.train(job.train_job(), job.device, progress)
+    for name, weights in trained.weights.items():
+        save_file(weights, Path(job.work.staging) / f"weights_{name}.safetensors")
+    job.keep("losses", trained.losses)
+    tail = trained.losses[-max(1, len(trained.losses) // 10) :]
+    return {
+        "train_seconds": trained.seconds,
+        "train_loss": float(tail.mean(dtype=np.float64)),
+        "parameters": trained.parameters,
+    }
+
+
+def _reference(job: _Resolved, send: Send) -> dict[str, Any]:
+    settings = job.component("sampling")
+    made = reference.reference(
+        reference.ReferenceJob(
+            job.component("dataset"),
+            settings.n,
+            settings.repeats,
+            job.work.options["floor"],
+            job.work.seed,
+            job.work.replica,
+        )
+    )
+    job.keep("reference", made.reference)
+    job.keep("floor", made.floor)
+    if made.density is not None:
+        for name, array in zip(("density_x", "density_y", "density"), made.density, strict=True):
+            job.keep(name, array.astype(np.float32))
+    return {"floor": job.work.options["floor"], "n": settings.n, "repeats": settings.repeats}
+
+
+def _sample(job: _Resolved, send: Send) -> dict[str, Any]:
+    field, dtype = job.field()
+
+    def report(done: int, total: int) -> None:
+        send({"event": "progressed", "job": job.work.id, "done": done, "total": total, "loss": None})
+
+    spec = job.sample_job()
+    drawn = sample.sample(spec, field, job.device, dtype, report)
+    for name in ("samples", "frames", "times"):
+        job.keep(name, getattr(drawn, name))
+    return {
+        "nfe": drawn.nfe,
+        "rejected_steps": drawn.rejected,
+        "spent_seconds": drawn.seconds,
+        "n": spec.sampling.n,
+        "repeats": spec.sampling.repeats,
+    }
+
+
+def _score(job: _Resolved, send: Send) -> dict[str, Any]:
+    known = job.input("reference", "reference") if "reference" in job.work.inputs else None
+    if job.work.kind == "floor":
+        samples, trajectory = job.input("reference", "floor"), None
+    else:
+        samples = job.input("sample", "samples")
+        trajectory = job.input("sample", "frames"), job.input("sample", "times")
+    began = time.perf_counter()
+    values = score.score(job.component("metric"), samples, known, trajectory, job.work.seed)
+    return {"values": values, "score_seconds": time.perf_counter() - began, "repeats": len(samples)}
+
+
+def _time_together(batch: list[Work], send: Send) -> None:
+    """All time jobs of a run in one process, in interleaved rounds; a job that cannot start fails alone."""
+    torch.set_num_threads(batch[0].threads)
+    calls: list[Callable[[], object]] = []
+    ready: list[Work] = []
+    for work in batch:
+        send({"event": "started", "job": work.id})
+        try:
+            calls.append(_one_call(_Resolved(work)))
+            ready.append(work)
+        except Exception as error:
+            status, reason = explain(error)
+            send({"event": "ended", "job": work.id, "status": status, "reason": reason, "meta": {}})
+    if not ready:
+        return
+    started = time.time()
+    rows = timing.measure(calls, torch.device(batch[0].device))
+    for work, row in zip(ready, rows, strict=True):
+        meta = {
+            **{"sample_seconds": row.median, "sample_seconds_q25": row.q25, "sample_seconds_q75": row.q75},
+            **{"first_call_seconds": row.first, "rounds": row.rounds, "busy": row.busy, "started": started},
+            "seconds": row.first + row.median * row.rounds,
+            "peak_mb": None,
+        }
+        send({"event": "ended", "job": work.id, "status": "ok", "reason": "", "meta": meta})
+
+
+def _one_call(job: _Resolved) -> Callable[[], object]:
+    """Sampling n points once, as a call without arguments."""
+    field, dtype = job.field()
+    spec = job.sample_job()
+    x = torch.from_numpy(sample.start(spec, 0)).to(job.device, dtype)
+    ends = torch.tensor([0.0, 1.0], dtype=torch.float64)
+
+    def call() -> Tensor:
+        return spec.solver.solve(field, x, ends).states
+
+    return call
+
+
+STAGES: dict[str, Callable[[_Resolved, Send], dict[str, Any]]] = {
+    "train": _train,
+    "reference": _reference,
+    "sample": _sample,
+    "score": _score,
+    "floor": _score,
+}
+
+
+@functools.cache
+def _tables(plugins: tuple[str, ...]) -> Tables:
+    return Tables(plugins)
+
+
+def _die_with_the_driver() -> None:
+    """Have the kernel kill this process group when the driver's end of its pipe closes, however it died.
+
+    PR_SET_PDEATHSIG would watch the fork server, which is this process's parent, and a watchdog thread
+    starves while C code holds the interpreter's lock.
+    """
+    parent = parent_process()
+    if parent is None:
+        return
+    sentinel = parent.sentinel
+    if sys.platform == "linux":
+        fcntl.fcntl(sentinel, fcntl.F_SETOWN, -os.getpgrp())
+        fcntl.fcntl(sentinel, fcntl.F_SETSIG, signal.SIGKILL)
+        fcntl.fcntl(sentinel, fcntl.F_SETFL, fcntl.fcntl(sentinel, fcntl.F_GETFL) | os.O_ASYNC)
+        if select.select([sentinel], [], [], 0)[0]:
+            os.killpg(os.getpgrp(), signal.SIGKILL)
+    else:
+        threading.Thread(target=_watch, args=(sentinel,), daemon=True).start()
+
+
+def _watch(sentinel: int) -> None:
+    select.select([sentinel], [], [])
+    os.killpg(os.getpgrp(), signal.SIGKILL)

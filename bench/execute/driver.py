@@ -1,0 +1,234 @@
+"""Do what is missing: look up, queue, hand out, publish; each finished job is stored at once and whole."""
+
+from __future__ import annotations
+
+from collections import defaultdict, deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from bench.errors import StoreError
+from bench.execute.protocol import Ended, Engine, Observer, Outcome, Progressed, Returned, Started, Work
+from bench.plan import KINDS, Job, JobId, Plan
+from bench.store import Store
+
+FOLDERS = {"train", "reference", "sample"}
+"""Kinds whose result is a folder of arrays; the others are a few numbers."""
+
+BATCHED = {"sample", "floor", "score"}
+"""Kinds whose jobs are short: many go to one process, each reported as it ends."""
+
+BATCH = 8
+
+
+@dataclass
+class Results:
+    """What became of each job, and whether somebody interrupted."""
+
+    outcomes: dict[JobId, Outcome] = field(default_factory=dict)
+    interrupted: bool = False
+
+    def count(self, kind: str, *, stored: bool | None = None) -> int:
+        """Jobs of a kind that have a result: all of them, those found in the store, or those done now."""
+        chosen = (o for (k, _), o in self.outcomes.items() if k == kind and o.ok)
+        return sum(1 for o in chosen if stored is None or o.stored == stored)
+
+    def failed(self, kind: str) -> int:
+        """Jobs of a kind without a result."""
+        return sum(1 for (k, _), o in self.outcomes.items() if k == kind and not o.ok)
+
+
+def look_up(plan: Plan, store: Store, *, keep_stale: bool = False) -> dict[JobId, Outcome]:
+    """Jobs that are in the store already. With keep_stale, entries of another build count too."""
+    found: dict[JobId, Outcome] = {}
+    for job in plan.jobs.values():
+        entry = store.find(job.kind, job.key, job.build)
+        if entry is not None:
+            found[job.id] = Outcome("ok", entry=entry, stored=True)
+        elif keep_stale and (other := store.other_build(job.kind, job.key, job.build)):
+            found[job.id] = Outcome("ok", entry=other, stored=True, stale=True)
+    return found
+
+
+def execute(
+    plan: Plan,
+    store: Store,
+    engine: Engine,
+    observer: Observer,
+    *,
+    device: str = "cpu",
+    plugins: Sequence[str] = (),
+    provenance: Mapping[str, Any] | None = None,
+    keep_stale: bool = False,
+    fail_fast: bool = False,
+) -> Results:
+    """Run a plan to its end. Ctrl-C stops the jobs in flight and marks what is left as cancelled."""
+    run = _Run(plan, store, engine, observer, device, tuple(plugins), dict(provenance or {}), fail_fast)
+    run.results.outcomes.update(look_up(plan, store, keep_stale=keep_stale))
+    for text in store.notices:
+        observer.notice(text)
+    store.notices.clear()
+    try:
+        run.go()
+    except KeyboardInterrupt:
+        run.results.interrupted = True
+        run.cancel("interrupted")
+    finally:
+        engine.stop()
+        run.sweep()
+    return run.results
+
+
+class _Run:
+    def __init__(
+        self,
+        plan: Plan,
+        store: Store,
+        engine: Engine,
+        observer: Observer,
+        device: str,
+        plugins: tuple[str, ...],
+        provenance: dict[str, Any],
+        fail_fast: bool,
+    ) -> None:
+        self.plan, self.store, self.engine, self.observer = plan, store, engine, observer
+        self.device, self.plugins, self.provenance, self.fail_fast = device, plugins, provenance, fail_fast
+        self.results = Results()
+        self.queues: dict[str, deque[JobId]] = {kind: deque() for kind in KINDS}
+        self.waits: dict[JobId, int] = {}
+        self.dependents: dict[JobId, list[JobId]] = defaultdict(list)
+        self.staging: dict[JobId, Path] = {}
+        self.flying: set[JobId] = set()
+
+    def go(self) -> None:
+        outcomes = self.results.outcomes
+        self.observer.looked_up(outcomes)
+        missing = [job for job in self.plan.jobs.values() if job.id not in outcomes]
+        for job in missing:
+            open_inputs = [i for i in job.inputs.values() if i not in outcomes]
+            self.waits[job.id] = len(open_inputs)
+            for upstream in open_inputs:
+                self.dependents[upstream].append(job.id)
+            if not open_inputs:
+                self.queues[job.kind].append(job.id)
+        while self.flying or any(self.queues.values()):
+            self._hand_out()
+            for event in self.engine.events(timeout=0.2):
+                self._take(event)
+
+    def _hand_out(self) -> None:
+        while self.engine.free > 0:
+            batch = self._next_batch()
+            if not batch:
+                return
+            self.flying.update(batch)
+            self.engine.submit([self._work(self.plan.jobs[job]) for job in batch])
+
+    def _next_batch(self) -> list[JobId]:
+        """Longest kind first; short jobs together; time jobs all at once, when nothing else is left."""
+        for kind in ("train", "reference", "sample", "floor", "score"):
+            queue = self.queues[kind]
+            if queue:
+                share = -(-len(queue) // self.engine.slots)
+                size = min(BATCH, share) if kind in BATCHED else 1
+                return [queue.popleft() for _ in range(size)]
+        if self.queues["time"] and not self.flying:
+            batch = list(self.queues["time"])
+            self.queues["time"].clear()
+            return batch
+        return []
+
+    def _work(self, job: Job) -> Work:
+        staging = ""
+        if job.kind in FOLDERS:
+            self.staging[job.id] = self.store.staging(job.kind, job.key)
+            staging = str(self.staging[job.id])
+        inputs = {}
+        for role, upstream in job.inputs.items():
+            entry = self.results.outcomes[upstream].entry
+            assert entry is not None
+            inputs[role] = str(entry.place)
+        configs = [(c.factor, c.name, c.plain) for c in job.configs.values()]
+        device = self.device if job.kind in {"train", "sample", "time"} else "cpu"
+        return Work(
+            job.kind, job.key, configs, job.seed, job.replica, inputs, staging,
+            device=device, plugins=self.plugins, options=dict(job.options),
+        )  # fmt: skip
+
+    def _take(self, event: object) -> None:
+        if isinstance(event, Started):
+            self.observer.started(self.plan.jobs[event.job])
+        elif isinstance(event, Progressed):
+            self.observer.progressed(self.plan.jobs[event.job], event)
+        elif isinstance(event, Returned):
+            self.flying.discard(event.job)
+            self._drop_staging(event.job)
+            self.queues[event.job[0]].appendleft(event.job)
+        elif isinstance(event, Ended):
+            self.flying.discard(event.job)
+            self._settle(event.job, self._publish(event))
+
+    def _publish(self, event: Ended) -> Outcome:
+        job = self.plan.jobs[event.job]
+        if event.status != "ok":
+            self._drop_staging(event.job)
+            return Outcome(event.status, event.reason)
+        about = {
+            "kind": job.kind,
+            "key": job.key,
+            "build": job.build,
+            "group": job.group,
+            "configs": {factor: config.values for factor, config in job.configs.items()},
+            "seed": job.seed,
+            "replica": job.replica,
+            "inputs": {role: list(upstream) for role, upstream in job.inputs.items()},
+            "device": self.device if job.kind in {"train", "sample", "time"} else "cpu",
+            "threads": 1,
+            **self.provenance,
+            **event.meta,
+        }
+        if job.kind in FOLDERS:
+            entry = self.store.publish(job.kind, job.key, job.build, self.staging.pop(job.id), about)
+        else:
+            entry = self.store.publish_score(job.kind, job.key, job.build, about)
+        return Outcome("ok", entry=entry)
+
+    def _settle(self, job: JobId, outcome: Outcome) -> None:
+        """Note an outcome and what follows from it for the jobs that stand on it."""
+        self.results.outcomes[job] = outcome
+        self.observer.ended(self.plan.jobs[job], outcome)
+        for dependent in self.dependents[job]:
+            if dependent in self.results.outcomes:
+                continue
+            if not outcome.ok:
+                reason = outcome.reason if job[0] != "train" else f"training: {outcome.reason}"
+                self._settle(dependent, replace(outcome, reason=reason))
+                continue
+            self.waits[dependent] -= 1
+            if self.waits[dependent] == 0:
+                self.queues[dependent[0]].append(dependent)
+        if self.fail_fast and outcome.status not in {"ok", "skipped", "cancelled"}:
+            self.engine.stop()
+            self.cancel("stopped at the first failure")
+
+    def cancel(self, reason: str) -> None:
+        """Mark everything without an outcome as cancelled."""
+        self.flying.clear()
+        for queue in self.queues.values():
+            queue.clear()
+        for job in self.plan.jobs:
+            self.results.outcomes.setdefault(job, Outcome("cancelled", reason))
+
+    def _drop_staging(self, job: JobId) -> None:
+        folder = self.staging.pop(job, None)
+        if folder is not None:
+            self.store.discard(folder)
+
+    def sweep(self) -> None:
+        """Remove what the jobs in flight had written."""
+        for job in list(self.staging):
+            try:
+                self._drop_staging(job)
+            except StoreError as error:
+                self.observer.notice(str(error))

@@ -1,0 +1,140 @@
+"""The local engine: one fresh process a batch, forked from a server that has torch loaded already."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import ForkServerProcess
+
+from bench.execute import child
+from bench.execute.protocol import Ended, Event, Progressed, Returned, Started, Work
+
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+@dataclass
+class _Worker:
+    process: ForkServerProcess
+    pipe: Connection
+    waiting: list[Work]
+    current: Work | None = None
+    closed: bool = field(default=False)
+
+
+class LocalEngine:
+    """Processes on this machine; `slots` of them at once, by default one a core."""
+
+    def __init__(self, slots: int | None = None) -> None:
+        self.slots = slots or len(os.sched_getaffinity(0) if sys.platform == "linux" else range(os.cpu_count() or 1))
+        self._workers: list[_Worker] = []
+        self._context = multiprocessing.get_context("forkserver")
+        self._context.set_forkserver_preload(["bench.execute.child"])
+
+    @property
+    def free(self) -> int:
+        """Number of batches that can start at once."""
+        return self.slots - len(self._workers)
+
+    def submit(self, batch: Sequence[Work]) -> None:
+        """Fork a process for this batch."""
+        ours, theirs = self._context.Pipe()
+        process = self._context.Process(target=child.serve, args=(theirs,), daemon=True)
+        with _main_hidden(), _one_thread():
+            process.start()
+        theirs.close()
+        ours.send_bytes(json.dumps([work.plain() for work in batch]).encode())
+        self._workers.append(_Worker(process, ours, list(batch)))
+
+    def events(self, timeout: float) -> list[Event]:
+        """Messages of all workers; a process that died costs its current job, the rest comes back."""
+        events: list[Event] = []
+        pipes = {worker.pipe: worker for worker in self._workers}
+        for pipe in wait(list(pipes), timeout):
+            worker = pipes[pipe]  # type: ignore[index]
+            try:
+                while worker.pipe.poll():
+                    events.append(self._read(worker))
+            except (EOFError, ConnectionResetError):
+                events += self._buried(worker)
+        return events
+
+    def stop(self) -> None:
+        """Kill every worker's process group and wait for it."""
+        for worker in self._workers:
+            _kill(worker.process)
+        for worker in self._workers:
+            worker.process.join()
+            worker.pipe.close()
+        self._workers.clear()
+
+    def _read(self, worker: _Worker) -> Event:
+        message = json.loads(worker.pipe.recv_bytes())
+        kind, job = message.pop("event"), tuple(message.pop("job"))
+        if kind == "started":
+            worker.current = next(work for work in worker.waiting if work.id == job)
+            return Started(job)
+        if kind == "progressed":
+            return Progressed(job, **message)
+        worker.waiting = [work for work in worker.waiting if work.id != job]
+        worker.current = None
+        return Ended(job, **message)
+
+    def _buried(self, worker: _Worker) -> list[Event]:
+        """A worker's pipe has closed: it is done, or dead."""
+        worker.process.join(timeout=10)
+        _kill(worker.process)
+        worker.pipe.close()
+        self._workers.remove(worker)
+        if not worker.waiting:
+            return []
+        lost = worker.current or worker.waiting[0]
+        code = worker.process.exitcode or 0
+        how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
+        events: list[Event] = [Ended(lost.id, "failed", f"the worker process died ({how})")]
+        return events + [Returned(work.id) for work in worker.waiting if work is not lost]
+
+
+def _kill(process: ForkServerProcess) -> None:
+    """SIGKILL to the process and to what it started; it leads a group of its own once it runs."""
+    if process.pid is None:
+        return
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    with suppress(ProcessLookupError):
+        process.kill()
+
+
+@contextmanager
+def _main_hidden() -> Iterator[None]:
+    """Keep children from importing the console script again: twenty times the cost of a fork."""
+    main = sys.modules["__main__"]
+    hidden: dict[str, object] = {
+        name: main.__dict__.pop(name) for name in ("__spec__", "__file__") if name in main.__dict__
+    }
+    main.__spec__ = None
+    try:
+        yield
+    finally:
+        main.__dict__.update(hidden)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """The fork server starts with one thread a library; a job that wants more asks torch for them."""
+    before = {name: os.environ.get(name) for name in THREADS}
+    os.environ.update(dict.fromkeys(THREADS, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value

@@ -1,0 +1,135 @@
+"""The seam between the driver, which knows the store, and an engine, which has processes.
+
+An engine takes batches of Work and gives back events; it never sees the store. The local engine forks
+processes on this machine; another may place the same batches elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from bench.plan import Job, JobId
+    from bench.store import Entry
+
+
+@dataclass(frozen=True)
+class Work:
+    """One job as a worker gets it: plain data only, so that it crosses any process boundary as JSON."""
+
+    kind: str
+    key: str
+    configs: list[tuple[str, str | None, str]]
+    """(factor, name, canonical JSON) of each resolved configuration."""
+    seed: int
+    replica: int
+    inputs: dict[str, str]
+    """Role -> folder or file of a finished upstream entry."""
+    staging: str
+    """Folder to write arrays into; empty for kinds that return numbers alone."""
+    device: str = "cpu"
+    threads: int = 1
+    plugins: tuple[str, ...] = ()
+    options: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def id(self) -> JobId:
+        """(kind, key)."""
+        return self.kind, self.key
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON-able data."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Started:
+    """A worker began this job."""
+
+    job: JobId
+
+
+@dataclass(frozen=True)
+class Progressed:
+    """A worker got this far; loss only where the job has one."""
+
+    job: JobId
+    done: int
+    total: int
+    loss: float | None = None
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A job's end: status ok, or failed, diverged, skipped, ... with its reason; `meta` is what it measured."""
+
+    job: JobId
+    status: str
+    reason: str = ""
+    meta: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Returned:
+    """A job that was never begun because the process before it died; it is to be queued again."""
+
+    job: JobId
+
+
+Event = Started | Progressed | Ended | Returned
+
+
+class Engine(Protocol):
+    """Runs batches of work, one process a batch."""
+
+    slots: int
+
+    @property
+    def free(self) -> int:
+        """Number of batches that can start at once."""
+
+    def submit(self, batch: Sequence[Work]) -> None:
+        """Start a batch; its jobs are done in order, each reported as it ends."""
+
+    def events(self, timeout: float) -> list[Event]:
+        """What happened since the last call; waits up to timeout seconds for something."""
+
+    def stop(self) -> None:
+        """End every process at once; nothing of ours is left behind."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a job. `stale` marks an entry of another build that was kept on request."""
+
+    status: str
+    reason: str = ""
+    entry: Entry | None = None
+    stored: bool = False
+    stale: bool = False
+
+    @property
+    def ok(self) -> bool:
+        """Whether there is a result."""
+        return self.status == "ok"
+
+
+class Observer(Protocol):
+    """Who watches a run: the terminal, a log, a test."""
+
+    def looked_up(self, stored: Collection[JobId]) -> None:
+        """Which jobs are in the store already."""
+
+    def started(self, job: Job) -> None:
+        """A job began."""
+
+    def progressed(self, job: Job, event: Progressed) -> None:
+        """A job got further."""
+
+    def ended(self, job: Job, outcome: Outcome) -> None:
+        """A job ended, or could not begin because what it stands on failed."""
+
+    def notice(self, text: str) -> None:
+        """Something worth saying that is no failure of a job."""

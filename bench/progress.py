@@ -1,0 +1,164 @@
+"""Who watches a run: a live display on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from bench.execute import Estimator, Outcome, Progressed
+    from bench.plan import Job, JobId, Plan
+
+SHOWN = ("train", "reference", "sample", "floor", "score", "time")
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them: 8 s, 3 min 20 s, 2 h 5 min."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s" if rest else f"{minutes} min"
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
+def watcher(console: Console, plan: Plan, estimator: Estimator, slots: int, *, quiet: bool = False) -> _Counts:
+    """A live display where somebody looks on, else plain lines."""
+    kind = _Live if console.is_terminal and not quiet else _Lines
+    return kind(console, plan, estimator, slots)
+
+
+class _Counts:
+    """Counts and time left; what both displays share."""
+
+    def __init__(self, console: Console, plan: Plan, estimator: Estimator, slots: int) -> None:
+        self.console, self.plan, self.estimator, self.slots = console, plan, estimator, slots
+        self.totals = {kind: plan.count(kind) for kind in SHOWN}
+        self.stored = dict.fromkeys(SHOWN, 0)
+        self.done: dict[str, int] = dict.fromkeys(SHOWN, 0)
+        self.failed = 0
+        self.losses: dict[str, tuple[int, int, float]] = {}
+        self.left = dict(plan.jobs)
+        self.began = time.monotonic()
+
+    def __enter__(self) -> _Counts:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return None
+
+    def looked_up(self, stored: Collection[JobId]) -> None:
+        """Note how much is stored already."""
+        for job in stored:
+            self.done[job[0]] += 1
+            self.left.pop(job, None)
+        self.stored = dict(self.done)
+
+    def started(self, job: Job) -> None:
+        """A job began: nothing to count yet."""
+
+    def progressed(self, job: Job, event: Progressed) -> None:
+        """Keep the latest loss of each training in flight."""
+        if event.loss is not None:
+            self.losses[job.key] = (event.done, event.total, event.loss)
+
+    def ended(self, job: Job, outcome: Outcome) -> None:
+        """Count a job's end."""
+        self.left.pop(job.id, None)
+        self.losses.pop(job.key, None)
+        if outcome.ok:
+            self.done[job.kind] += 1
+            if outcome.entry:
+                self.estimator.learn(job, float(outcome.entry.job["seconds"]))
+        else:
+            self.failed += 1
+
+    def notice(self, text: str) -> None:
+        """Say something at once."""
+        self.console.print(f"note: {text}", markup=False, highlight=False)
+
+    def time_left(self) -> str:
+        """Expected time for what is left, from past and present jobs of the same kind."""
+        seconds, unknown = self.estimator.left(self.left.values(), self.slots)
+        if unknown and not seconds:
+            return "time left unknown"
+        return f"about {duration(seconds)} left" + (f", and {unknown} jobs of unknown length" if unknown else "")
+
+    def say_failure(self, job: Job, outcome: Outcome) -> None:
+        """One line for a job that did not make it."""
+        self.console.print(
+            f"{outcome.status}: {job.kind} {job.key[:8]}: {outcome.reason}", markup=False, highlight=False
+        )
+
+
+class _Lines(_Counts):
+    """A line at each tenth of the jobs, and one for each failure."""
+
+    def __init__(self, console: Console, plan: Plan, estimator: Estimator, slots: int) -> None:
+        super().__init__(console, plan, estimator, slots)
+        self.next_line = 0.0
+
+    def looked_up(self, stored: Collection[JobId]) -> None:
+        super().looked_up(stored)
+        missing = {kind: n - self.stored[kind] for kind, n in self.totals.items() if n > self.stored[kind]}
+        if missing:
+            self.console.print("to do: " + ", ".join(f"{n} {kind}" for kind, n in missing.items()))
+
+    def ended(self, job: Job, outcome: Outcome) -> None:
+        super().ended(job, outcome)
+        if not outcome.ok and outcome.status != "cancelled":
+            self.say_failure(job, outcome)
+        total, done = sum(self.totals.values()), sum(self.done.values())
+        if total and done / total >= self.next_line:
+            self.next_line = (int(10 * done / total) + 1) / 10
+            passed = duration(time.monotonic() - self.began)
+            self.console.print(f"{done} of {total} jobs after {passed}; {self.time_left()}", highlight=False)
+
+
+class _Live(_Counts):
+    """A table of counts with the losses of the trainings in flight and the time left."""
+
+    def __init__(self, console: Console, plan: Plan, estimator: Estimator, slots: int) -> None:
+        super().__init__(console, plan, estimator, slots)
+        self.live = Live(get_renderable=self.render, console=console, refresh_per_second=4, transient=True)
+
+    def __enter__(self) -> _Live:
+        self.live.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.live.__exit__(kind, error, trace)
+
+    def ended(self, job: Job, outcome: Outcome) -> None:
+        super().ended(job, outcome)
+        if not outcome.ok and outcome.status != "cancelled":
+            self.say_failure(job, outcome)
+
+    def render(self) -> RenderableType:
+        """What stands on the terminal now."""
+        table = Table.grid(padding=(0, 2))
+        for kind in SHOWN:
+            total, stored = self.totals[kind], self.stored[kind]
+            if total:
+                bar = "█" * int(20 * self.done[kind] / total)
+                note = f"{stored} stored" if stored else ""
+                table.add_row(kind, f"{self.done[kind]}/{total}", f"{bar:<20}", note)
+        lines = [
+            Text(f"training {key[:8]}: step {done} of {total}, loss {loss:.4g}")
+            for key, (done, total, loss) in list(self.losses.items())
+        ]
+        failed = f", {self.failed} failed" if self.failed else ""
+        passed = duration(time.monotonic() - self.began)
+        return Group(table, *lines, Text(f"{passed} passed, {self.time_left()}{failed}"))

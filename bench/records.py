@@ -1,0 +1,297 @@
+"""What a run found, as tidy tables: one row per cell, metric and value."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from bench.stats import excess
+
+if TYPE_CHECKING:
+    from bench.execute import Outcome, Results
+    from bench.plan import JobId, Plan
+    from bench.suite import Suite
+
+ALWAYS = ("dataset.name", "path.name", "net.name", "solver.name")
+"""Resolved columns that every table of cells carries, whether they vary or not."""
+
+AUTOMATIC: Mapping[str, tuple[str, str, str]] = {
+    "nfe": ("sample", "evaluations", "lower"),
+    "rejected_steps": ("sample", "steps", "lower"),
+    "train_loss": ("train", "squared velocity", "none"),
+    "parameters": ("train", "count", "none"),
+    "train_seconds": ("train", "s", "lower"),
+    "sample_seconds": ("time", "s", "lower"),
+    "sample_seconds_q25": ("time", "s", "none"),
+    "sample_seconds_q75": ("time", "s", "none"),
+    "first_call_seconds": ("time", "s", "none"),
+}
+"""Values that every cell has without asking: the job that measured it, unit, direction."""
+
+WORST = ("cancelled", "failed", "oom", "timeout", "diverged", "skipped", "ok")
+
+
+def cells_table(suite: Suite, plan: Plan, results: Results) -> pd.DataFrame:
+    """One row per cell: labels, resolved parameters that vary, status with reason, entries in the store."""
+    cells = suite.cells
+    resolved = cells.resolved()
+    varied = [name for name in resolved if resolved[name].astype(str).nunique() > 1]
+    shown = [name for name in resolved if name in ALWAYS or name in varied]
+    shown = [name for name in shown if name not in suite.axes]
+    table: pd.DataFrame = pd.concat(
+        [
+            pd.DataFrame({"cell": np.arange(len(cells)), "seed": cells.seed}),
+            cells.labels.astype(str).reset_index(drop=True),
+            resolved[shown].reset_index(drop=True),
+        ],
+        axis=1,
+    )
+    statuses = [_status(plan, results, cell) for cell in range(len(cells))]
+    table["status"] = [status for status, _ in statuses]
+    table["reason"] = [reason for _, reason in statuses]
+    for kind in ("train", "sample", "reference"):
+        table[f"{kind}_entry"] = [_place(results, job) for job in plan.cells[kind]]
+    return table
+
+
+def fixed(suite: Suite) -> dict[str, Any]:
+    """Resolved parameters that are the same in every cell."""
+    resolved = suite.cells.resolved()
+    return {str(name): resolved[name].iloc[0] for name in resolved if resolved[name].astype(str).nunique() == 1}
+
+
+def records_table(suite: Suite, plan: Plan, results: Results, cells: pd.DataFrame) -> pd.DataFrame:
+    """Tidy records; a cell without a result has its rows too, empty, with status and reason."""
+    head = cells[["cell", "seed", *suite.axes]]
+    sizes = [int(config.values["n"]) for config in suite.cells.configs["sampling"]]
+    n = np.asarray(sizes)[suite.cells.index["sampling"]]
+    rows = [row for cell in range(len(cells)) for row in _rows(suite, plan, results, cell, int(n[cell]))]
+    return head.merge(pd.DataFrame(rows), on="cell")
+
+
+def _rows(suite: Suite, plan: Plan, results: Results, cell: int, n: int) -> Iterator[dict[str, Any]]:
+    for name, (kind, unit, direction) in AUTOMATIC.items():
+        job = plan.cells[kind][cell]
+        if job is None and cell not in plan.refused:
+            continue  # the oracle has no training to report on
+        outcome = _outcome(plan, results, cell, job)
+        value = outcome.entry.job[name] if outcome.ok and outcome.entry else None
+        note = "machine busy" if kind == "time" and outcome.entry and outcome.entry.job["busy"] else ""
+        yield _row(cell, name, value, unit, direction, n, outcome, note=note)
+    spent = 0.0
+    for metric in suite.metrics:
+        cls: Any = suite.tables.cls("metric", metric.name)
+        scored = _outcome(plan, results, cell, plan.cells[f"score/{metric.name}"][cell])
+        floor_job = plan.cells[f"floor/{metric.name}"][cell]
+        floored = _outcome(plan, results, cell, floor_job)
+        for name, measured in cls.values.items():
+            unit, direction = measured.unit, measured.direction
+            values = _values(scored, name)
+            yield _row(cell, name, _mean(values), unit, direction, n, scored)
+            if floor_job is None:
+                continue
+            floors = _values(floored, name)
+            note = _floor_note(plan, results, cell)
+            yield _row(cell, f"{name}_floor", _mean(floors), unit, "none", n, floored, note=note)
+            both = scored if not scored.ok else floored
+            over = excess(values, floors) if values and floors else None
+            yield _row(cell, f"{name}_excess", over, unit, direction, n, both, note=note)
+        spent += scored.entry.job["score_seconds"] if scored.ok and scored.entry else math.nan
+        last = scored
+    if suite.metrics:
+        yield _row(cell, "score_seconds", None if math.isnan(spent) else spent, "s", "none", n, last)
+
+
+def _row(
+    cell: int,
+    metric: str,
+    value: float | None,
+    unit: str,
+    direction: str,
+    n: int,
+    outcome: Outcome,
+    note: str = "",
+) -> dict[str, Any]:
+    job: Mapping[str, Any] = outcome.entry.job if outcome.entry else {}
+    notes = [text for text in (note, "stale" if outcome.stale else "") if text]
+    started = job.get("started")
+    return {
+        "cell": cell,
+        "metric": metric,
+        "value": value,
+        "unit": unit,
+        "direction": direction,
+        "n": n,
+        "repeats": job.get("repeats", 1) if job else None,
+        "status": outcome.status,
+        "reason": outcome.reason,
+        "note": "; ".join(notes),
+        "seconds": job.get("seconds"),
+        "device": job.get("device", ""),
+        "threads": job.get("threads"),
+        "started": datetime.fromtimestamp(started, UTC).isoformat(timespec="seconds") if started else "",
+        "peak_mb": job.get("peak_mb"),
+        "commit": job.get("commit") or "",
+        "dirty": job.get("dirty"),
+        "build": job.get("build", ""),
+    }
+
+
+def _outcome(plan: Plan, results: Results, cell: int, job: JobId | None) -> Outcome:
+    from bench.execute import Outcome
+
+    if cell in plan.refused:
+        return Outcome("skipped", plan.refused[cell])
+    return results.outcomes[job] if job else Outcome("skipped", "")
+
+
+def _status(plan: Plan, results: Results, cell: int) -> tuple[str, str]:
+    """The worst status among a cell's jobs, with its reason."""
+    if cell in plan.refused:
+        return "skipped", plan.refused[cell]
+    outcomes = [results.outcomes[job] for column in plan.cells.values() if (job := column[cell]) is not None]
+    worst = min(outcomes, key=lambda outcome: WORST.index(outcome.status))
+    return worst.status, worst.reason
+
+
+def _values(outcome: Outcome, name: str) -> list[float]:
+    if not (outcome.ok and outcome.entry):
+        return []
+    values: list[float] = outcome.entry.job["values"][name]
+    return values
+
+
+def _mean(values: list[float]) -> float | None:
+    return float(np.mean(values)) if values else None
+
+
+def _floor_note(plan: Plan, results: Results, cell: int) -> str:
+    job = plan.cells["reference"][cell]
+    entry = results.outcomes[job].entry if job and job in results.outcomes else None
+    return "approximate" if entry and entry.job.get("floor") == "scramble" else ""
+
+
+def _place(results: Results, job: JobId | None) -> str:
+    outcome = results.outcomes.get(job) if job else None
+    if outcome is None or outcome.entry is None:
+        return ""
+    return f"{outcome.entry.kind}/{outcome.entry.place.name}"
+
+
+def page(
+    suite: Suite,
+    results: Results,
+    provenance: Mapping[str, Any],
+    command: str,
+    seconds: float,
+) -> dict[str, Any]:
+    """What the report says about a suite beside its records: plain JSON."""
+    from bench.plan import KINDS
+
+    values: dict[str, dict[str, Any]] = {
+        name: {"unit": unit, "direction": direction, "floored": False}
+        for name, (_, unit, direction) in AUTOMATIC.items()
+    }
+    for metric in suite.metrics:
+        cls: Any = suite.tables.cls("metric", metric.name)
+        for name, measured in cls.values.items():
+            values[name] = {"unit": measured.unit, "direction": measured.direction, "floored": cls.floored}
+    return {
+        "suite": suite.name,
+        "report": _report_code(),
+        "question": suite.question,
+        "profile": suite.profile,
+        "seeds": list(suite.seeds),
+        "axes": list(suite.axes),
+        "fixed": fixed(suite),
+        "claims": [
+            {
+                "claim": claim.claim,
+                "metric": claim.metric,
+                "better": _selector(claim.better),
+                "than": _selector(claim.than),
+                "by": claim.by,
+                "margin": claim.margin,
+                "at": claim.at,
+                "pairs": [list(pair) for pair in claim.pairs],
+            }
+            for claim in suite.claims
+        ],
+        "exclusions": [{"where": e.where, "because": e.because, "cells": e.count} for e in suite.exclusions],
+        "metrics": [metric.name for metric in suite.metrics],
+        "values": values,
+        "provenance": dict(provenance),
+        "notices": [],
+        "command": command,
+        "seconds": round(seconds, 1),
+        "jobs": {
+            kind: {
+                "done": results.count(kind, stored=False),
+                "stored": results.count(kind, stored=True),
+                "failed": results.failed(kind),
+            }
+            for kind in KINDS
+        },
+    }
+
+
+VOLATILE = ("seconds", "jobs", "command", "provenance", "notices")
+"""What a page says of the run rather than of the results."""
+
+
+def write(folder: Path, cells: pd.DataFrame, records: pd.DataFrame, about: Mapping[str, Any]) -> None:
+    """suite.json and the two tables that everything else is made from."""
+    (folder / "tables").mkdir(parents=True, exist_ok=True)
+    for name, text in _texts(cells, records, about).items():
+        (folder / name).write_text(text, encoding="utf-8")
+
+
+def is_current(folder: Path, cells: pd.DataFrame, records: pd.DataFrame, about: Mapping[str, Any]) -> bool:
+    """Whether a folder's report already says all this, made by this version of the report's code."""
+    try:
+        there = {name: (folder / name).read_text(encoding="utf-8") for name in _texts(cells, records, about)}
+        assert (folder / "report.md").is_file()
+    except (OSError, AssertionError):
+        return False
+    texts = _texts(cells, records, about)
+    pages = [json.loads(side["suite.json"]) for side in (there, texts)]
+    for page_ in pages:
+        for name in VOLATILE:
+            page_.pop(name, None)
+    return pages[0] == pages[1] and all(there[name] == texts[name] for name in texts if name != "suite.json")
+
+
+def _texts(cells: pd.DataFrame, records: pd.DataFrame, about: Mapping[str, Any]) -> dict[str, str]:
+    return {
+        "tables/cells.csv": cells.to_csv(index=False, lineterminator="\n"),
+        "tables/records.csv": records.to_csv(index=False, lineterminator="\n", float_format="%.9g"),
+        "suite.json": json.dumps(about, indent=1, default=_plain, ensure_ascii=False) + "\n",
+    }
+
+
+def _report_code() -> str:
+    """Hash of the code that draws the report, so that a better report is drawn without a new result."""
+    files = sorted((Path(__file__).parent / "report").rglob("*"))
+    kept = [file for file in files if file.suffix in {".py", ".jinja"}]
+    code = b"".join(file.read_bytes() for file in [*kept, Path(__file__).parent / "stats.py"])
+    return hashlib.sha256(code).hexdigest()[:12]
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else str(value)
+
+
+def _selector(selector: Mapping[str, Any]) -> str:
+    terms = []
+    for key, value in selector.items():
+        several = isinstance(value, tuple | list)
+        terms.append(f"{key}: {' or '.join(map(str, value)) if several else value}")
+    return ", ".join(terms)

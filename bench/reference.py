@@ -1,0 +1,120 @@
+"""Reference draws, what a perfect sampler would score against them, and the density for figures.
+
+One entry serves all cells of a data law, seed and number of samples.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+import numpy as np
+import torch
+from scipy.special import ndtri
+
+from bench.interfaces import Dataset
+from bench.nets.oracle import OracleField
+from bench.paths import Linear
+from bench.seeds import stream, uniforms
+from bench.solvers.fixed import RK4
+
+if TYPE_CHECKING:
+    from bench.interfaces import Floats
+
+FloorKind = Literal["flow", "scramble", "independent"]
+
+FLOW_STEPS = 60
+"""RK4 steps of the floor's exact flow; its error is far below the sampling noise."""
+
+GRID = 160
+"""Points along each side of the density grid."""
+
+
+@dataclass(frozen=True)
+class ReferenceJob:
+    """What a reference depends on. `law` has its training-only parameters at their defaults."""
+
+    law: Dataset
+    n: int
+    repeats: int
+    floor: FloorKind
+    seed: int
+    replica: int = 0
+
+
+class Reference(NamedTuple):
+    """reference, floor: (R, n, *S) float64. density: (G, G) over density_y by density_x, or None."""
+
+    reference: Floats
+    floor: Floats
+    density: tuple[Floats, Floats, Floats] | None
+
+
+def reference(job: ReferenceJob) -> Reference:
+    """Draw the reference and the floor's samples.
+
+    flow: the exact linear-path flow of the very noise that every cell starts from. scramble: a second
+    quasi-random draw of the law, only approximately what a perfect sampler would give. independent: an
+    independent draw, for samplers that start from independent noise.
+    """
+    drawn = np.stack([_proportional(job, repeat) for repeat in range(job.repeats)])
+    floor = np.stack([_floor(job, repeat) for repeat in range(job.repeats)])
+    return Reference(drawn, floor, _density(job.law))
+
+
+def floor_kind(law: Dataset, source: Dataset, start: str) -> FloorKind:
+    """The best floor that a law and a source admit."""
+    if start == "independent":
+        return "independent"
+    return "flow" if source.standard_normal and law.mixture() is not None else "scramble"
+
+
+def start_noise(seed: int, repeat: int, n: int, d: int, *, quasi: bool, replica: int = 0) -> Floats:
+    """Z ~ N(0, I_d), (n, d) float64: the noise of a repeat, the same for every cell that starts from it."""
+    noise: Floats = ndtri(uniforms(seed, "start", repeat, n, d, quasi=quasi, replica=replica))
+    return noise
+
+
+def _proportional(job: ReferenceJob, repeat: int) -> Floats:
+    """Modes in proportion, independent scrambled Sobol inside each."""
+    law = job.law
+    parts = []
+    for mode, count in enumerate(proportions(law.modes, job.n)):
+        u = uniforms(job.seed, f"reference/{mode}", repeat, count, law.inner, quasi=True, replica=job.replica)
+        parts.append(law.place(np.full(count, mode, dtype=np.int64), u))
+    return np.concatenate(parts)
+
+
+def proportions(weights: tuple[float, ...], n: int) -> list[int]:
+    """N split by weights, largest remainders rounded up."""
+    exact = np.asarray(weights) / np.sum(weights) * n
+    counts = np.floor(exact).astype(int)
+    counts[np.argsort(counts - exact, kind="stable")[: n - counts.sum()]] += 1
+    return [int(count) for count in counts]
+
+
+def _floor(job: ReferenceJob, repeat: int) -> Floats:
+    law, mixture = job.law, job.law.mixture()
+    if job.floor == "independent":
+        generator = stream(job.seed, "floor", repeat, job.replica)
+        return law.draw(job.n, job.seed, generator).double().numpy()
+    if job.floor == "scramble" or mixture is None:
+        return law.from_uniform(
+            uniforms(job.seed, "floor", repeat, job.n, law.coordinates, quasi=True, replica=job.replica)
+        )
+    field = OracleField(mixture, Linear())
+    z = torch.from_numpy(start_noise(job.seed, repeat, job.n, law.shape[0], quasi=True, replica=job.replica))
+    ends = torch.tensor([0.0, 1.0], dtype=torch.float64)
+    flow = RK4(FLOW_STEPS).solve(lambda t, x: field(x, t.expand(len(x))), z, ends)
+    end: Floats = flow.states[-1].numpy()
+    return end
+
+
+def _density(law: Dataset) -> tuple[Floats, Floats, Floats] | None:
+    if law.shape != (2,):
+        return None
+    x_min, x_max, y_min, y_max = law.limits
+    xs, ys = np.linspace(x_min, x_max, GRID), np.linspace(y_min, y_max, GRID)
+    points = np.stack(np.meshgrid(xs, ys), axis=-1).reshape(-1, 2)
+    values = law.density(points)
+    return None if values is None else (xs, ys, values.reshape(GRID, GRID))

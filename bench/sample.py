@@ -1,0 +1,145 @@
+"""Draw samples from a velocity field: integrate from the noise end to the data end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import prod
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from bench.errors import Diverged
+from bench.interfaces import Dataset, Field, Path, Solver
+from bench.reference import start_noise
+from bench.seeds import uniforms
+from bench.settings import Sampling
+
+if TYPE_CHECKING:
+    from bench.interfaces import Floats
+
+FRAMES = 41
+"""Times at which the way from noise to data is kept, evenly spaced over [0, 1] with both ends."""
+
+FRAME_POINTS = 512
+"""Points of the first repeat whose way is kept."""
+
+
+@dataclass(frozen=True)
+class SampleJob:
+    """Everything that samples depend on beside the field."""
+
+    shape: tuple[int, ...]
+    source: Dataset
+    path: Path
+    clock: str
+    direction: str
+    solver: Solver
+    sampling: Sampling
+    seed: int
+    replica: int = 0
+
+
+class Sampled(NamedTuple):
+    """samples: (R, n, *S); frames: (F, m, *S) at times (F,); nfe and rejected steps per repeat; seconds."""
+
+    samples: Floats
+    frames: Floats
+    times: Floats
+    nfe: float
+    rejected: float
+    seconds: float
+
+
+class CountCalls:
+    """A field that counts how often it is asked: NFE is counted at the network call, never trusted."""
+
+    def __init__(self, field: Field) -> None:
+        self.field, self.calls = field, 0
+
+    def __call__(self, t: Tensor, x: Tensor) -> Tensor:
+        """Ask the field at scalar time t."""
+        self.calls += 1
+        return self.field(t, x)
+
+
+def velocity(net: Callable[[Tensor, Tensor], Tensor], clock: str, direction: str = "forward") -> Field:
+    """The field dx/dt in internal time t (0 noise, 1 data) out of a net that sees its clock's tau.
+
+    noise_at_0: v(x, t). data_at_0: -v(x, 1 - t). reversed_field asks at 1 - t where t is due: what comes of
+    integrating -v while time also runs backwards.
+    """
+
+    def field(t: Tensor, x: Tensor) -> Tensor:
+        asked = 1 - t if direction == "reversed_field" else t
+        tau = asked if clock == "noise_at_0" else 1 - asked
+        out = net(x, tau.to(x.dtype).expand(len(x)))
+        return out if clock == "noise_at_0" else -out
+
+    return field
+
+
+def with_clock(net: Callable[[Tensor, Tensor], Tensor], clock: str) -> Callable[[Tensor, Tensor], Tensor]:
+    """A velocity of internal time seen through a clock: what a perfect net of that clock would return."""
+    if clock == "noise_at_0":
+        return net
+    return lambda x, tau: -net(x, 1 - tau)
+
+
+def start(job: SampleJob, repeat: int) -> Floats:
+    """The path's own start law at t = 0 by the sampling protocol, (n, *S) float64."""
+    n, d = job.sampling.n, prod(job.shape)
+    quasi = job.sampling.start == "quasi"
+    if job.source.standard_normal:
+        z = start_noise(job.seed, repeat, n, d, quasi=quasi, replica=job.replica)
+        return job.path.start_scale * z.reshape(n, *job.shape)
+    from scipy.special import ndtri
+
+    k = job.source.coordinates
+    u = uniforms(job.seed, "start", repeat, n, k + d, quasi=quasi, replica=job.replica)
+    at_0 = torch.zeros(1, dtype=torch.float64)
+    x0 = job.source.from_uniform(u[:, :k])
+    noise: Floats = ndtri(u[:, k:]).reshape(n, *job.shape)
+    return float(job.path.sigma(at_0)) * x0 + float(job.path.gamma(at_0)) * noise
+
+
+def sample(
+    job: SampleJob, field: Field, device: torch.device, dtype: torch.dtype, report: Callable[[int, int], None]
+) -> Sampled:
+    """Integrate every repeat's start to t = 1. Raises Diverged where a sample is not finite.
+
+    A fixed-step solver takes all repeats together, which changes nothing but the time; an adaptive one
+    controls its error over `sampling.batch` points and so takes each repeat by itself.
+    """
+    starts = np.stack([start(job, repeat) for repeat in range(job.sampling.repeats)])
+    x = torch.from_numpy(starts).to(device, dtype).flatten(0, 1)
+    whole = job.sampling.n if job.solver.adaptive else len(x)
+    batch = min(job.sampling.batch or whole, whole)
+    pieces = [piece for part in x.split(whole) for piece in part.split(batch)]
+    times = torch.linspace(0, 1, FRAMES, dtype=torch.float64)
+    ends, frames, calls, rejected = [], None, 0, 0
+    began = time.perf_counter()
+    for number, piece in enumerate(pieces):
+        counted = CountCalls(field)
+        solution = job.solver.solve(counted, piece, times)
+        calls, rejected = calls + counted.calls, rejected + solution.rejected
+        ends.append(solution.states[-1])
+        if frames is None:
+            frames = solution.states[:, :FRAME_POINTS].cpu().double().numpy()
+        report(number + 1, len(pieces))
+    end = torch.cat(ends).unflatten(0, (job.sampling.repeats, job.sampling.n)).cpu().double().numpy()
+    seconds = time.perf_counter() - began
+    bad = int((~np.isfinite(end)).reshape(end.shape[0] * end.shape[1], -1).any(axis=1).sum())
+    if bad:
+        raise Diverged(f"{bad} of {len(x)} samples are not finite")
+    assert frames is not None
+    return Sampled(end, frames, times.numpy(), calls / len(pieces), rejected / len(pieces), seconds)
+
+
+def load(net: nn.Module, weights: dict[str, Tensor], device: torch.device) -> nn.Module:
+    """The net with these weights, on the device, for evaluation."""
+    net.load_state_dict(weights)
+    return net.to(device).eval().requires_grad_(False)

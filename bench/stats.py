@@ -1,0 +1,277 @@
+"""Statistics over seeds: intervals, contrasts of claims, fronts, and how many digits a number deserves.
+
+One seed is one observation. Repeats of an evaluation are averaged before they come here, and a cell that
+gave no number is counted (`of`) and never averaged away. Pure functions; nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from scipy.special import stdtrit
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+    Floats = NDArray[np.float64]
+
+
+class Interval(NamedTuple):
+    """A mean over n seeds with its two-sided t interval; nan where n is too small to have one."""
+
+    mean: float
+    low: float
+    high: float
+    n: int
+    sd: float
+
+    @property
+    def half_width(self) -> float:
+        """Half the interval's length, in the unit of the mean."""
+        return (self.high - self.low) / 2
+
+
+class Difference(NamedTuple):
+    """A claim's contrast: positive means that the claim's side does better.
+
+    `interval` is over the seeds whose pairs are all there; `of` is the number of seeds that have a pair at
+    all; `pairs` is the number of contrasts averaged within a seed (the most of any seed); `note` says what
+    kept seeds out.
+    """
+
+    interval: Interval
+    of: int
+    pairs: int
+    direction: str
+    unit: str
+    note: str
+
+
+def half_width(sd: ArrayLike, n: ArrayLike, level: float = 0.95) -> Floats:
+    """Half-width of Student's t interval of a mean, t_{n-1} sd / sqrt(n); nan where n < 2. Broadcasts."""
+    n = np.asarray(n, dtype=float)
+    safe = np.where(n >= 2, n, np.nan)
+    return np.asarray(stdtrit(safe - 1, (1 + level) / 2) * np.asarray(sd, dtype=float) / np.sqrt(safe))
+
+
+def mean_interval(values: ArrayLike, level: float = 0.95) -> Interval:
+    """Mean of one value per seed, (n,), with its t interval; for paired data give the differences.
+
+    One value has no interval (nan), none has no mean either. Raises ValueError where a value is not finite:
+    a missing seed has to be counted by the caller, not averaged away here.
+    """
+    x = np.asarray(values, dtype=float).ravel()
+    if not np.isfinite(x).all():
+        raise ValueError("a value is not finite: leave out seeds without a result and report n of how many")
+    if len(x) == 0:
+        return Interval(math.nan, math.nan, math.nan, 0, math.nan)
+    mean, sd = float(x.mean()), float(x.std(ddof=1)) if len(x) > 1 else math.nan
+    half = float(half_width(sd, len(x), level))
+    return Interval(mean, mean - half, mean + half, len(x), sd)
+
+
+def excess(score: ArrayLike, floor: ArrayLike) -> float:
+    """What a score holds beyond a perfect sampler's: sign sqrt(|mean(score^2 - floor^2)|), same unit.
+
+    score, floor: (R,), one per repeat, against the same references.
+    """
+    gap = float(np.mean(np.square(np.asarray(score, float)) - np.square(np.asarray(floor, float))))
+    return math.copysign(math.sqrt(abs(gap)), gap)
+
+
+def seeds_needed(claims: int) -> int:
+    """Seeds that a verdict on `claims` claims needs: the smallest n with 2 / 2^n <= .05 / claims.
+
+    The exact two-sided sign-flip p is never below 2 / 2^n, and Holm's first step asks for .05 / claims.
+    """
+    if claims < 1:
+        raise ValueError(f"claims must be at least 1, got {claims}")
+    return math.ceil(1 + math.log2(20 * claims))
+
+
+def pareto_front(seconds: ArrayLike, score: ArrayLike) -> NDArray[np.bool_]:
+    """Which points no other beats: none is as fast and as good and better in one. Lower is better in both.
+
+    seconds, score: (n,); returns (n,) bool. Equal points stand or fall together; nan is never on the front.
+    """
+    x, y = np.asarray(seconds, dtype=float), np.asarray(score, dtype=float)
+    front = np.zeros(len(x), dtype=bool)
+    best, last = math.inf, (math.nan, math.nan)
+    for i in np.lexsort((y, x)):
+        point = (float(x[i]), float(y[i]))
+        if point == last or (np.isfinite(point).all() and point[1] < best):
+            front[i], best, last = True, point[1], point
+    return front
+
+
+def round_to_interval(mean: float, half_width: float) -> str:
+    """A mean with no more digits than its interval supports, such as "0.53 ± 0.04".
+
+    The half-width keeps two digits if its leading three are below 355 and one otherwise (the Particle Data
+    Group's rule), and the mean stops at the same place. Without an interval: two digits, no sign of
+    precision. A half-width of 0 leaves the plain number.
+    """
+    if not math.isfinite(mean):
+        return "–"
+    if not math.isfinite(half_width):
+        return _plain(mean, 2)
+    if half_width <= 1e-12 * abs(mean):
+        return _plain(mean, 6)
+    last = _last_place(half_width)
+    if last > 2 or last < -6:
+        power = math.floor(math.log10(max(abs(mean), half_width)))
+        shown = (_at(number / 10.0**power, last - power) for number in (mean, half_width))
+        return f"({' ± '.join(shown)})e{power}"
+    return f"{_at(mean, last)} ± {_at(half_width, last)}"
+
+
+def round_like(value: float, half_width: float) -> str:
+    """A number that stands beside a mean (its floor), to the same place as that mean's half-width."""
+    if not math.isfinite(value) or not math.isfinite(half_width) or half_width <= 1e-12 * abs(value):
+        return "–" if not math.isfinite(value) else _plain(value, 2)
+    last = _last_place(half_width)
+    return _at(value, last) if -6 <= last <= 2 else _plain(value, 2)
+
+
+def claim_difference(records: pd.DataFrame, claim: Mapping[str, Any], axes: Sequence[str] = ()) -> Difference:
+    """A claim's contrast: matched pairs averaged within a seed, then a t interval over the seeds.
+
+    `records` are tidy rows (cell, seed, axes, metric, value, n, unit, direction). Where lower is better
+    the contrast is than - better, otherwise better - than. `by: .1` asks for a tenth: .9 than - better, or
+    better - 1.1 than. `at: nfe <= 20` takes from each side the cells of the largest NFE up to 20, never the
+    best ones; sides then meet whatever the solver's axes say. A seed that lacks any of its numbers is left
+    out and counted.
+    """
+    cells = records.drop_duplicates("cell").set_index("cell")
+    rows = _rows(records, claim["metric"])
+    unit, direction = _common(rows, "unit"), _common(rows, "direction")
+    pairs = pd.DataFrame(list(claim["pairs"]), columns=["better", "than"], dtype=int)
+    pairs = pairs[pairs["better"].isin(cells.index) & pairs["than"].isin(cells.index)]
+    pairs = pairs.assign(seed=cells["seed"].reindex(pairs["better"]).to_numpy())
+    note = "" if len(pairs) else "no pair of cells to compare"
+    if claim.get("at") and len(pairs):
+        pairs = _at_nfe(pairs, records, cells, str(claim["at"]), axes)
+        note = "" if len(pairs) else f"no pair of cells at {claim['at']}"
+    if mixed := _mixed(rows, pairs, timed=unit == "s"):
+        return Difference(mean_interval([]), int(pairs["seed"].nunique()), 0, direction, unit, mixed)
+    values = pd.to_numeric(rows["value"])
+    a = values.reindex(pairs["better"]).to_numpy(dtype=float)
+    b = values.reindex(pairs["than"]).to_numpy(dtype=float)
+    gain = pd.Series(_gain(a, b, direction, claim.get("by") or 0.0), index=pairs["seed"], dtype=float)
+    by_seed = gain.where(np.isfinite(gain)).groupby(level=0).agg(["mean", "count", "size"])
+    whole = by_seed.loc[by_seed["count"] == by_seed["size"], "mean"].to_numpy(dtype=float)
+    if len(whole) < len(by_seed):
+        note = f"{len(by_seed) - len(whole)} of {len(by_seed)} seeds lack a score and are left out"
+    most = int(by_seed["size"].max()) if len(by_seed) else 0
+    return Difference(mean_interval(whole), len(by_seed), most, direction, unit, note)
+
+
+def is_solver_axis(axis: str) -> bool:
+    """Whether an axis varies how a trained field is integrated rather than what is integrated."""
+    return axis == "solver" or axis.startswith("solver.")
+
+
+def _at_nfe(
+    pairs: pd.DataFrame, records: pd.DataFrame, cells: pd.DataFrame, at: str, axes: Sequence[str]
+) -> pd.DataFrame:
+    """Pairs of the cells with the largest NFE up to the limit, chosen on each side for itself.
+
+    The sides meet on every axis on which the given pairs agree, the solver's aside: heun with 10 steps
+    and euler with 20 cost the same and are labelled differently. A side whose NFE is unknown (it failed in
+    every seed) leaves a pair of cell -1, which has no score.
+    """
+    match = re.fullmatch(r"\s*nfe\s*<=\s*(\d+(?:\.\d*)?)\s*", at)
+    if not match:
+        raise ValueError(f"at: {at!r} is not understood; write it as 'nfe <= 20'")
+    limit, nfe = float(match[1]), _known_nfe(records, cells, axes)
+    if "solver.steps" in cells:  # no solver asks the field less than once a step
+        steps = pd.to_numeric(cells["solver.steps"], errors="coerce")
+        nfe = nfe.mask(nfe.isna() & (steps > limit), math.inf)
+    better, than = cells.loc[pairs["better"]], cells.loc[pairs["than"]]
+    meet = [
+        axis for axis in axes if not is_solver_axis(axis) and (better[axis].to_numpy() == than[axis].to_numpy()).all()
+    ]
+    chosen: list[tuple[int, int, int]] = []
+    keys = [better["seed"].to_numpy(), *(better[axis].to_numpy() for axis in meet)]
+    for _, group in pairs.groupby(keys, sort=True):
+        seed = int(group["seed"].iloc[0])
+        sides = [_largest(nfe, sorted(set(group[side])), limit) for side in ("better", "than")]
+        chosen += [(one, other, seed) for one in sides[0] for other in sides[1]]
+    return pd.DataFrame(chosen, columns=["better", "than", "seed"], dtype=int)
+
+
+def _rows(records: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """A metric's rows, one per cell."""
+    return records[records["metric"] == metric].drop_duplicates("cell", keep="last").set_index("cell")
+
+
+def _known_nfe(records: pd.DataFrame, cells: pd.DataFrame, axes: Sequence[str]) -> pd.Series[float]:
+    """NFE of each cell. A failed cell has that of its other seeds, or else of the same solver elsewhere,
+    if that is one and the same number (no adaptive solver).
+    """
+    nfe = pd.to_numeric(_rows(records, "nfe")["value"]).astype(float).reindex(cells.index)
+    everywhere = pd.Series(0, index=cells.index)
+    same = nfe.groupby([cells[axis] for axis in axes] or everywhere)
+    nfe = nfe.fillna(same.transform("median"))
+    alike = nfe.groupby([cells[axis] for axis in axes if is_solver_axis(axis)] or everywhere)
+    least, most = alike.transform("min"), alike.transform("max")
+    return nfe.fillna(least.where(least == most))
+
+
+def _largest(nfe: pd.Series[float], cells: Sequence[int], limit: float) -> list[int]:
+    """Cells with the largest NFE up to the limit; -1 where a cell's NFE is not known."""
+    known = nfe.loc[list(cells)]
+    if known.isna().any():
+        return [-1]
+    under = known[known <= limit]
+    return [int(cell) for cell in under.index[under == under.max()]]
+
+
+def _gain(better: Floats, than: Floats, direction: str, by: float) -> Floats:
+    """How far the claim's side is ahead by more than the share `by`."""
+    return better - (1 + by) * than if direction == "higher" else (1 - by) * than - better
+
+
+def _mixed(rows: pd.DataFrame, pairs: pd.DataFrame, timed: bool) -> str:
+    """What forbids a comparison: different sample sizes, or times of different devices; else empty."""
+    compared = rows.reindex([*pairs["better"], *pairs["than"]]).dropna(subset=["value"])
+    for column, what, asked in (("n", "sample sizes", True), ("device", "devices", timed)):
+        if asked and column in compared and compared[column].nunique() > 1:
+            shown = ", ".join(str(one) for one in sorted(compared[column].dropna().unique()))
+            return f"cells of different {what} ({shown}) are not comparable"
+    return ""
+
+
+def _common(rows: pd.DataFrame, column: str) -> str:
+    """First text of a column that is one and the same in all rows; empty where there is none."""
+    texts = [str(text) for text in rows[column].dropna() if str(text)] if column in rows else []
+    return texts[0] if texts else ""
+
+
+def _last_place(half_width: float) -> int:
+    """Power of ten of the last digit that a half-width carries (Particle Data Group rounding)."""
+    power = math.floor(math.log10(half_width))
+    leading = round(half_width / 10.0 ** (power - 2))
+    return power - 1 if leading < 355 else power
+
+
+def _at(value: float, place: int) -> str:
+    """A number rounded to the digit of 10^place; never "-0"."""
+    text = f"{round(value, -place):.{max(0, -place)}f}"
+    return text[1:] if text.startswith("-") and not text.strip("-0.") else text
+
+
+def _plain(value: float, digits: int) -> str:
+    """A number with so many significant digits, whole numbers in full where they are short."""
+    if value == int(value) and abs(value) < 1e7:
+        return str(int(value))
+    power = math.floor(math.log10(abs(value)))
+    if power < -5 or power > 6:
+        return f"{value:.{digits - 1}e}"
+    text = _at(value, power - digits + 1)
+    return text.rstrip("0").rstrip(".") if "." in text and digits > 2 else text

@@ -1,0 +1,174 @@
+"""Train one network: the job behind every cell that shares data, path, clock, net, training and seed."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from bench.errors import Diverged
+from bench.interfaces import Coupling, Dataset, Net, Path
+from bench.seeds import stream
+from bench.settings import Training
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Progress = Callable[[int, int, float], None]
+"""Called with (steps done, steps in all, recent mean loss)."""
+
+
+@dataclass(frozen=True)
+class TrainJob:
+    """Everything that a training depends on, resolved."""
+
+    dataset: Dataset
+    source: Dataset
+    coupling: Coupling
+    path: Path
+    target: str
+    clock: str
+    net: Net
+    training: Training
+    seed: int
+    replica: int = 0
+
+
+class Trained(NamedTuple):
+    """Outcome of a training: weights by name ("raw", "ema" if asked), losses (steps,), seconds."""
+
+    weights: dict[str, dict[str, Tensor]]
+    losses: NDArray[np.float32]
+    seconds: float
+    parameters: int
+
+
+class Batch(NamedTuple):
+    """Inputs and regression target of one step: x_t (B, *S), tau (B,), target (B, *S)."""
+
+    x_t: Tensor
+    tau: Tensor
+    target: Tensor
+
+
+def train(job: TrainJob, device: torch.device, progress: Progress) -> Trained:
+    """Minimise E|net(x_t, tau) - target|^2. Raises Diverged at the first block with a loss not finite."""
+    net = build(job).to(device)
+    settings, steps = job.training, job.training.steps
+    optimizer = _optimizer(net, settings)
+    average = _copy(net) if settings.ema is not None else None
+    low_precision = settings.precision == "bf16"
+    losses = torch.zeros(steps, device=device)
+    parameters = list(net.parameters())
+    began, step = time.perf_counter(), 0
+    for block in blocks(job):
+        first = step
+        for batch in block:
+            for group in optimizer.param_groups:
+                group["lr"] = settings.learning_rate * rate(settings, step)
+            x_t, tau, target = (part.to(device, non_blocking=True) for part in batch)
+            with torch.autocast(device.type, torch.bfloat16) if low_precision else nullcontext():
+                output = net(x_t, tau)
+            loss = nn.functional.mse_loss(output.float(), target)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            if settings.clip is not None:
+                nn.utils.clip_grad_norm_(parameters, settings.clip)
+            optimizer.step()
+            losses[step] = loss.detach()
+            if average is not None and settings.ema is not None:
+                _follow(average, net, settings.ema)
+            step += 1
+        recent = float(losses[first:step].mean())
+        if not math.isfinite(recent):
+            bad = first + int((~losses[first:step].isfinite()).int().argmax())
+            raise Diverged(f"the loss is {float(losses[bad])} at step {bad + 1} of {steps}; lower the learning rate")
+        progress(step, steps, recent)
+    seconds = time.perf_counter() - began
+    weights = {"raw": _state(net)}
+    if average is not None:
+        weights["ema"] = _state(average)
+    return Trained(weights, losses.cpu().numpy(), seconds, sum(p.numel() for p in parameters))
+
+
+def build(job: TrainJob) -> nn.Module:
+    """The net, initialised from the stream (seed, "init"); torch's global generator is left as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(stream(job.seed, "init", replica=job.replica).initial_seed())
+        return job.net.build(job.dataset.shape)
+
+
+def block_length(job: TrainJob) -> int:
+    """Steps whose random numbers are drawn together; a function of batch and shape alone."""
+    return max(1, min(256, 2**18 // (job.training.batch * math.prod(job.dataset.shape))))
+
+
+def blocks(job: TrainJob) -> Iterator[Iterator[Batch]]:
+    """All batches of a training, in blocks. Block b depends on (seed, replica, b) alone."""
+    length, steps = block_length(job), job.training.steps
+    for number in range(math.ceil(steps / length)):
+        inputs = draw(job, number, length)
+        yield (Batch(*(part[i] for part in inputs)) for i in range(min(length, steps - number * length)))
+
+
+def draw(job: TrainJob, number: int, length: int) -> Batch:
+    """Block `number`: x_t (L, B, *S), tau (L, B), target (L, B, *S), float32 on the CPU."""
+    batch, shape = job.training.batch, job.dataset.shape
+    n = length * batch
+
+    def random(purpose: str) -> torch.Generator:
+        return stream(job.seed, purpose, number, job.replica)
+
+    x1 = job.dataset.draw(n, job.seed, random("data"))
+    if job.source.standard_normal:
+        x0 = torch.randn(n, *shape, generator=random("source"))
+    else:
+        x0 = job.source.draw(n, job.seed, random("source"))
+    xi = torch.randn(n, *shape, generator=random("path noise")) if job.path.noisy else torch.zeros(())
+    if not job.coupling.independent:
+        generator = random("coupling")
+        pairs = [job.coupling.pair(a, b, generator) for a, b in zip(x0.split(batch), x1.split(batch), strict=True)]
+        x0, x1 = torch.cat([a for a, _ in pairs]), torch.cat([b for _, b in pairs])
+    margin = job.path.margin
+    t = margin + (1 - 2 * margin) * torch.rand(n, generator=random("time"))
+    x_t = job.path.position(t, x0, x1, xi)
+    exact = job.target == "exact"
+    velocity = job.path.velocity(t, x0, x1, xi) if exact else job.path.displacement(t, x0, x1)
+    tau, target = (t, velocity) if job.clock == "noise_at_0" else (1 - t, -velocity)
+    return Batch(*(part.unflatten(0, (length, batch)) for part in (x_t, tau, target)))
+
+
+def rate(settings: Training, step: int) -> float:
+    """Factor on the learning rate at a step counted from 0: linear warm-up, then the schedule."""
+    if step < settings.warmup:
+        return (step + 1) / settings.warmup
+    if settings.schedule == "constant":
+        return 1.0
+    done = (step - settings.warmup) / (settings.steps - settings.warmup)
+    return 0.5 * (1 + math.cos(math.pi * done))
+
+
+def _optimizer(net: nn.Module, settings: Training) -> torch.optim.Optimizer:
+    kind = torch.optim.Adam if settings.optimizer == "adam" else torch.optim.AdamW
+    return kind(net.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True)
+
+
+def _copy(net: nn.Module) -> nn.Module:
+    return copy.deepcopy(net).requires_grad_(False)
+
+
+def _follow(average: nn.Module, net: nn.Module, decay: float) -> None:
+    with torch.no_grad():
+        torch._foreach_lerp_(list(average.parameters()), list(net.parameters()), 1 - decay)
+
+
+def _state(net: nn.Module) -> dict[str, Tensor]:
+    return {name: value.detach().cpu().contiguous() for name, value in net.state_dict().items()}
