@@ -187,9 +187,7 @@ def _plain(kind: str, key: str, build: str) -> Iterator[None]:
     try:
         yield
     except (TypeError, ValueError) as error:
-        raise ValueError(
-            f"{kind} {key}-{build}: its job must be plain JSON with finite numbers: {error}"
-        ) from error
+        raise ValueError(f"{kind} {key}-{build}: its job must be plain JSON with finite numbers: {error}") from error
 
 
 def _seal(body: Mapping[str, Any]) -> bytes:

@@ -56,8 +56,7 @@ class Index:
     def seconds(self, group: str) -> list[float]:
         """Seconds of this group's entries, newest first, at most 100."""
         query = (
-            "SELECT seconds FROM entries WHERE job_group = ? AND seconds IS NOT NULL"
-            " ORDER BY published DESC LIMIT ?"
+            "SELECT seconds FROM entries WHERE job_group = ? AND seconds IS NOT NULL ORDER BY published DESC LIMIT ?"
         )
         found: list[tuple[float]] = self._guarded(lambda: self._execute(query, (group, MOST)))
         return [seconds for (seconds,) in found]
@@ -98,9 +97,7 @@ class Index:
 
     def _open(self) -> None:
         # Autocommit; one statement is one transaction. Used by one thread at a time.
-        connection = sqlite3.connect(
-            self.path, timeout=WAIT_SECONDS, isolation_level=None, check_same_thread=False
-        )
+        connection = sqlite3.connect(self.path, timeout=WAIT_SECONDS, isolation_level=None, check_same_thread=False)
         self._connection = connection
         try:
             self._write_ahead(connection)

@@ -65,7 +65,11 @@ def test_an_index_that_is_lost_or_damaged_is_made_again(tmp_path, harm):
         index.write_bytes(b"")
     else:
         with sqlite3.connect(index) as connection:
-            connection.execute("DROP TABLE entries" if harm == "no table" else "PRAGMA user_version = 999")
+            if harm == "no table":
+                connection.execute("DROP TABLE entries")
+            else:
+                connection.execute("DELETE FROM entries")
+                connection.execute("PRAGMA user_version = 999")
         connection.close()
     fresh = Store(tmp_path)
     assert fresh.seconds("mlp") == [3.0, 1.0]

@@ -109,9 +109,7 @@ def test_killed_at_random_while_two_publish_the_same_keys(tmp_path):
     chance = random.Random(0)
     for trial in range(5):
         racers = [
-            subprocess.Popen(
-                [sys.executable, "-c", LOOP, str(tmp_path), str(2 * trial + me)], stdout=subprocess.PIPE
-            )
+            subprocess.Popen([sys.executable, "-c", LOOP, str(tmp_path), str(2 * trial + me)], stdout=subprocess.PIPE)
             for me in range(2)
         ]
         for racer in racers:

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import numpy as np
@@ -25,9 +26,7 @@ json_values = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=8,
 )
-jobs = st.dictionaries(
-    st.text().filter(lambda name: name not in ("group", "seconds")), json_values, max_size=4
-)
+jobs = st.dictionaries(st.text().filter(lambda name: name not in ("group", "seconds")), json_values, max_size=4)
 arrays = hnp.arrays(
     st.sampled_from([np.float32, np.float64]),
     hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=4),
@@ -169,6 +168,13 @@ def test_a_stale_entry_of_another_process_is_seen_after_an_earlier_look(root, ki
     entry = publish(writing, kind, build=OTHER)
     assert looking.other_build(kind, KEY, BUILD) == entry
 
+    just_now = time.time() + 60  # both changes fall into one tick of the file system's clock
+    os.utime(parent, (just_now, just_now))
+    assert looking.other_build(kind, KEY, BUILD) == entry
+    newer = publish(writing, kind, build="eeeeeeeeeeee")
+    os.utime(parent, (just_now, just_now))
+    assert looking.other_build(kind, KEY, BUILD) == newer
+
 
 def test_files_and_arrays_are_asked_for_by_name(root):
     entry = publish(Store(root), losses=np.ones(3))
@@ -263,9 +269,7 @@ def test_a_root_that_cannot_be_written_is_said_with_place_and_remedy(tmp_path):
         try:
             if user == 0:
                 os.seteuid(65534)
-            with pytest.raises(
-                StoreError, match=rf"{root}.*Permission denied; make it readable and writable"
-            ):
+            with pytest.raises(StoreError, match=rf"{root}.*Permission denied; make it readable and writable"):
                 Store(root)
         finally:
             os.seteuid(user)
