@@ -1,0 +1,303 @@
+"""A suite file read, checked in every profile, and expanded.
+
+suite: order                    its name and the folder of its results; the file's name if left out
+question: ...                   what it asks
+seeds: 3                        0, 1, 2; or a list
+base: {factor: value}           what all cells share; defaults where left out
+grid, zip, ablate               what varies (see `axes`)
+include: [{factor: value, label: {axis: text}}]     cells of their own, laid on the base
+exclude: [{where: selector, because: text}]
+metrics: [wasserstein, {name: mmd, bandwidths: 3}]
+claims, profiles, plugins       see `claims` and `profiles`; plugins are files beside the suite
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from bench.components import FACTORS, Config, Tables
+from bench.errors import ComponentError, UsageError
+from bench.suite.axes import Dimension, read_dimensions
+from bench.suite.claims import Draft, pair, read_claims, renumbered, value_names
+from bench.suite.expand import Expansion, read_included
+from bench.suite.faults import Faults, Place, hint, quoted, shown, unknown
+from bench.suite.model import Cells, Claim, Exclusion, Suite, selector_text
+from bench.suite.profiles import PLAIN, read_profiles
+from bench.suite.reader import Node, as_list, as_mapping, as_text, read_yaml
+from bench.suite.selectors import Finder, NoMatch, Term, as_selector, read_selector, split_values
+from bench.suite.values import Value, Values, default_value, merged, read_key, resolved
+
+KEYS = (
+    "suite", "question", "seeds", "base", "grid", "zip", "ablate", "include", "exclude", "metrics", "claims",
+    "profiles", "plugins",
+)  # fmt: skip
+SEEDS_MAX = 100_000
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
+
+
+def load_suite(file: str | Path, profile: str | None = None, only: Sequence[str] = ()) -> Suite:
+    """The suite of a file, in a profile, left with the cells that fit every term of `only`.
+
+    A term is `axis=label` or `path.name=linear`; several values, separated by commas, are alternatives.
+    Raises SuiteError with every fault of the file, in any of its profiles; UsageError for a file that
+    cannot be opened, a profile that it lacks and a term that fits nothing.
+    """
+    text = _bytes(file)
+    faults = Faults(str(file))
+    start = Place(1, 1, "")
+    try:
+        root = read_yaml(text.decode("utf-8-sig"), faults)
+    except UnicodeDecodeError as error:
+        line = text[: error.start].count(b"\n") + 1
+        column = error.start - (text.rfind(b"\n", 0, error.start) + 1) + 1
+        faults.add(Place(line, column, ""), "not UTF-8; save the file in that encoding")
+        raise faults.error() from error
+    if root is None or not isinstance(root.value, dict):
+        faults.add(root.place if root else start, "a suite is a mapping of `question`, `base`, `grid` and so on")
+        raise faults.error()
+    for key, entry in root.value.items():
+        if key not in KEYS:
+            faults.add(entry.key, unknown("key of a suite", key, KEYS))
+    tables, plugins, sure = _plugins(root.get("plugins"), Path(file).parent, faults)
+    versions: dict[str | None, Node] = {None: root}
+    versions.update(read_profiles(root, faults))
+    readers = {name: _Reader(version, tables, faults, sure) for name, version in versions.items()}
+    suites = {name: reader.suite(str(file), name, plugins) for name, reader in readers.items()}
+    if len(faults):
+        raise faults.error()
+    asked = None if profile == PLAIN else profile
+    if asked not in suites:
+        raise UsageError(f"{file}: {unknown('profile', str(asked), [PLAIN, *filter(None, suites)])}")
+    suite = suites[asked]
+    assert suite is not None
+    return _narrowed(suite, only) if only else suite
+
+
+def _bytes(file: str | Path) -> bytes:
+    try:
+        return Path(file).read_bytes()
+    except (OSError, ValueError) as error:
+        said = getattr(error, "strerror", None) or str(error)
+        try:
+            beside = [str(path) for path in sorted(Path(file).parent.glob("*.yaml"))]
+        except (OSError, ValueError):
+            beside = []
+        near = difflib.get_close_matches(str(file), beside, n=1)
+        raise UsageError(f"{file}: {said}.{f' Did you mean {quoted(near[0])}?' if near else ''}") from error
+
+
+def _plugins(node: Node | None, folder: Path, faults: Faults) -> tuple[Tables, tuple[str, ...], bool]:
+    """Tables with the suite's plugins, their absolute paths, and whether all could be loaded."""
+    files: list[str] = []
+    items = as_list(node, faults, "Python files beside the suite") if node else []
+    for item in items:
+        name = as_text(item, faults)
+        if name is None:
+            continue
+        path = name
+        try:
+            path = str((folder / name).resolve())
+            Tables((path,))
+        except (ComponentError, OSError, ValueError) as error:
+            faults.add(item.place, str(error).replace(path, name))
+            continue
+        if path in files:
+            faults.add(item.place, f"{quoted(name)} is listed twice")
+            continue
+        files.append(path)
+    return Tables(tuple(files)), tuple(files), len(files) == len(items)
+
+
+@dataclass(frozen=True)
+class _Excluded:
+    place: Place
+    where: list[Term]
+    because: str
+
+
+class _Reader:
+    """Reads one version of a file (the plain one, or a profile's)."""
+
+    def __init__(self, root: Node, tables: Tables, faults: Faults, sure: bool) -> None:
+        self.root = root
+        self.tables = tables
+        self.faults = faults
+        self.values = Values(tables, faults, sure)
+        self.base = self._base()
+        self.dimensions = read_dimensions(root, self.base, self.values)
+        self._check_base()
+
+    def suite(self, file: str, profile: str | None, plugins: tuple[str, ...]) -> Suite | None:
+        """The suite; None (and faults) where there is none to be had."""
+        name, question = self._name(file), self._question()
+        seeds, metrics = self._seeds(), self._metrics()
+        sure = self.values.sure and all(map(resolved, metrics))
+        known = value_names(metrics, self.tables) if sure else None
+        drafts = read_claims(self.root.get("claims"), known, self.faults)
+        excluded = self._excluded()
+        if self.dimensions is None or not seeds:
+            return None
+        expansion = Expansion(self.base, self.dimensions, self.values)
+        included = read_included(self.root.get("include"), expansion.axes, self.values)
+        cells = expansion.cells(included, seeds, self.root.place)
+        if cells is None:
+            return None
+        cells, exclusions = self._exclude(cells, excluded)
+        paired = self._paired(drafts, cells, self.dimensions)
+        if cells is None or len(self.faults):
+            return None
+        return Suite(
+            name, question, file, profile, seeds, expansion.axes, tuple(metrics), tuple(paired), exclusions, plugins,
+            self.tables, cells,
+        )  # fmt: skip
+
+    def _base(self) -> dict[str, Value]:
+        base = {factor: default_value(factor, self.root.place) for factor in FACTORS}
+        node = self.root.get("base")
+        for text, entry in as_mapping(node, self.faults, "factor: value").items() if node else []:
+            if text.partition(".")[0] in FACTORS and "." in text:
+                factor, _, parameter = text.partition(".")
+                self.faults.add(entry.key, f"write `{factor}: {{{parameter}: ...}}` in the base")
+                continue
+            key = read_key(text, entry.key, self.faults)
+            value = key and self.values.read(key, entry.key, entry.node)
+            if key and value:
+                base[key.factor] = merged([base[key.factor], replace(value, place=entry.node.place)])
+        return base
+
+    def _check_base(self) -> None:
+        """Check the base's values on their own; where something varies, only as far as they go."""
+        varied = {factor for dimension in self.dimensions or () for factor in dimension.factors}
+        for factor in FACTORS:
+            self.values.resolve([self.base[factor]], partial=factor in varied or self.dimensions is None)
+
+    def _name(self, file: str) -> str:
+        node = self.root.get("suite")
+        name = node.plain if node else Path(file).stem
+        if not isinstance(name, str) or not _NAME.fullmatch(name):
+            place = node.place if node else self.root.place
+            remedy = "letters, digits, _ . and -" if node else "letters, digits, _ . and -; write `suite: a_name`"
+            self.faults.add(place, f"a suite's name names a folder too, so it is {remedy}, got {shown(name)}")
+        return str(name)
+
+    def _question(self) -> str:
+        node = self.root.get("question")
+        if node is None:
+            self.faults.add(self.root.place, "a suite asks one question; write `question: ...`")
+            return ""
+        return as_text(node, self.faults) or ""
+
+    def _seeds(self) -> tuple[int, ...]:
+        node = self.root.get("seeds")
+        if node is None:
+            return (0,)
+        items = node.value if isinstance(node.value, list) else []
+        if not items:
+            if _whole(node, 1, SEEDS_MAX):
+                return tuple(range(int(node.plain)))
+            wanted = f"a number of seeds from 1 to {SEEDS_MAX:,}, or a list of seeds"
+            self.faults.add(node.place, f"must be {wanted}, got {shown(node.plain)}")
+        seeds: list[int] = []
+        for item in items:
+            if not _whole(item, 0, 2**63 - 1):
+                self.faults.add(item.place, f"a seed is a whole number from 0, got {shown(item.plain)}")
+            elif item.plain in seeds:
+                self.faults.add(item.place, f"seed {item.plain} is listed twice")
+            else:
+                seeds.append(item.plain)
+        return tuple(seeds)
+
+    def _metrics(self) -> list[Config]:
+        node = self.root.get("metrics")
+        if node is None:
+            return [self.values.resolve([Value("metric", self.root.place, name="wasserstein")])]
+        found: list[Config] = []
+        taken: dict[str, str] = {}
+        for item in as_list(node, self.faults, "metrics"):
+            value = self.values.component("metric", item)
+            if value is None:
+                continue
+            if value.name is None:
+                self.faults.add(item.place, f"a metric needs `name`. {hint('', self.tables.names('metric'))}")
+                continue
+            config = self.values.resolve([value])
+            found.append(config)
+            names = getattr(self.tables.rooms["metric"].get(value.name), "values", {value.name: None})
+            for name in (value.name, *names):
+                other = taken.setdefault(name, item.place.key)
+                if other != item.place.key:
+                    self.faults.add(item.place, f"{quoted(name)} is reported by {other} already; list a metric once")
+        return found
+
+    def _excluded(self) -> list[_Excluded]:
+        node = self.root.get("exclude")
+        found = []
+        for item in as_list(node, self.faults, "`where` and `because`", least=0) if node else []:
+            held = as_mapping(item, self.faults, "`where` and `because`")
+            for key in held:
+                if key not in ("where", "because"):
+                    self.faults.add(held[key].key, unknown("key of an exclusion", key, ("where", "because")))
+            missing = [f"`{key}`" for key in ("where", "because") if held and key not in held]
+            if missing:
+                self.faults.add(item.place, f"the exclusion lacks {' and '.join(missing)}")
+            because = as_text(held["because"].node, self.faults) if "because" in held else None
+            where = read_selector(held["where"].node, self.faults) if "where" in held else None
+            if where:
+                found.append(_Excluded(item.place, where, because or ""))
+        return found
+
+    def _exclude(self, cells: Cells, excluded: Sequence[_Excluded]) -> tuple[Cells | None, tuple[Exclusion, ...]]:
+        keep = np.ones(len(cells), dtype=bool)
+        finder = Finder(cells)
+        rows = []
+        for each in excluded:
+            mask = finder.find(each.where, self.faults)
+            if mask is None:
+                continue
+            if not mask.any():
+                self.faults.add(each.place, "no cell fits all of `where` at once; drop the exclusion")
+            where = selector_text(as_selector(each.where))
+            rows.append(Exclusion(where, each.because, int((mask & keep).sum())))
+            keep &= ~mask
+        if not keep.any():
+            self.faults.add(excluded[-1].place, "nothing is left; the exclusions take every cell")
+            return None, ()
+        return cells.take(keep) if not keep.all() else cells, tuple(rows)
+
+    def _paired(self, drafts: Sequence[Draft], cells: Cells | None, dimensions: Sequence[Dimension]) -> list[Claim]:
+        if cells is None:
+            return []
+        found = [pair(draft, cells, dimensions, self.faults) for draft in drafts]
+        return [claim for claim in found if claim]
+
+
+def _whole(node: Node, least: int, most: int) -> bool:
+    value = node.value
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
+
+
+def _narrowed(suite: Suite, only: Sequence[str]) -> Suite:
+    """The suite with the cells that fit every term."""
+    finder = Finder(suite.cells)
+    keep = np.ones(len(suite.cells), dtype=bool)
+    for term in only:
+        key, equals, values = term.partition("=")
+        if not equals:
+            raise UsageError(f"--only {term}: write key=value, such as {next(iter(suite.axes), 'seed')}=...")
+        fits = np.zeros(len(suite.cells), dtype=bool)
+        for value in split_values(values):
+            try:
+                fits |= finder.typed(key.strip(), value)
+            except NoMatch as error:
+                raise UsageError(f"--only {term}: {error}") from error
+        keep &= fits
+    if not keep.any():
+        raise UsageError(f"--only {' --only '.join(only)}: no cell fits all of these at once")
+    claims = tuple(renumbered(claim, keep) for claim in suite.claims)
+    return replace(suite, cells=suite.cells.take(keep), claims=claims)
