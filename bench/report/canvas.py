@@ -1,0 +1,140 @@
+"""What all figures share: the look, colours and markers, axes that read well, and the same bytes each time.
+
+Figures are SVG without a date and with a fixed salt for its identifiers; big clouds of points are images
+inside it. Drawing libraries are imported inside functions, so that tables and the page do without them.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+from xml.etree import ElementTree
+
+from bench.report.results import Results
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axis import Axis
+    from matplotlib.figure import Figure
+
+    Colour = tuple[float, float, float]
+
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">")
+DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (5, 1.2, 1.2, 1.2)), (0, (8, 2)))
+GREY = "0.35"
+CLOUD_DPI = 84
+SALT = "flowbench"
+
+
+class Drawing(NamedTuple):
+    """A figure before it is a file: the file's stem, the heading and caption on the page, the figure."""
+
+    name: str
+    title: str
+    caption: str
+    figure: Figure
+
+
+@contextmanager
+def look() -> Iterator[None]:
+    """The look of every figure, whatever the machine's own matplotlib settings are."""
+    import matplotlib.style
+    import seaborn as sns
+
+    own = {
+        **sns.axes_style("whitegrid"),
+        "font.family": ["sans-serif"],
+        "font.sans-serif": ["DejaVu Sans"],
+        "font.size": 9,
+        "axes.titlesize": 9,
+        "axes.labelsize": 9,
+        "axes.titlepad": 5,
+        "axes.edgecolor": "0.6",
+        "grid.color": "0.92",
+        "xtick.labelsize": 8,
+        "ytick.labelsize": 8,
+        "legend.fontsize": 8,
+        "legend.title_fontsize": 8,
+        "legend.frameon": False,
+        "figure.constrained_layout.use": True,
+        "svg.hashsalt": SALT,
+        "svg.fonttype": "path",
+    }
+    with matplotlib.style.context(["default", own]):
+        yield
+
+
+def svg(drawing: Drawing) -> bytes:
+    """The figure as SVG with its title and caption inside: equal drawings give equal bytes."""
+    buffer = io.BytesIO()
+    about = {"Date": None, "Creator": None, "Title": drawing.title, "Description": drawing.caption}
+    drawing.figure.savefig(buffer, format="svg", dpi=CLOUD_DPI, metadata=about)
+    return buffer.getvalue()
+
+
+def about(file: Path) -> tuple[str, str]:
+    """Title and caption of an SVG file that `svg` made; its name where it has none."""
+    root = ElementTree.parse(file).getroot()
+    title, caption = (
+        root.findtext(f".//{{http://purl.org/dc/elements/1.1/}}{name}") for name in ("title", "description")
+    )
+    return title or file.stem, caption or ""
+
+
+def panels(rows: int, columns: int, width: float = 3.1, height: float = 2.7, beside: float = 1.7) -> Any:
+    """A figure and its (rows, columns) array of axes; `beside` inches are for the legend. Sizes in inches."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(columns * width + beside, rows * height), layout="constrained")
+    return figure, figure.subplots(rows, columns, squeeze=False)
+
+
+def shown(text: object, limit: int = 30) -> str:
+    """A label as a figure shows it: not too long, and a dollar sign is a dollar sign."""
+    label = str(text)
+    return (label if len(label) <= limit else label[: limit - 1] + "…").replace("$", r"\$")
+
+
+def colours(labels: Sequence[str]) -> dict[str, Colour]:
+    """A colour for each label, told apart by colour-blind readers up to ten."""
+    import seaborn as sns
+
+    palette = sns.color_palette("colorblind" if len(labels) <= 10 else "husl", len(labels))
+    return {label: (r, g, b) for label, (r, g, b) in zip(labels, palette, strict=True)}
+
+
+def fold(items: int, most: int = 4) -> tuple[int, int]:
+    """Rows and columns that hold so many panels, at most `most` side by side and none nearly empty."""
+    rows = math.ceil(items / most)
+    return rows, math.ceil(items / rows)
+
+
+def nice_log(axis: Axis, low: float, high: float, ticks: Sequence[float] = ()) -> None:
+    """A log axis with plain numbers: given ticks if few, 1-2-5 steps, or even steps where it is short."""
+    from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
+
+    apart = [tick for i, tick in enumerate(ticks) if i == 0 or tick > 1.3 * ticks[i - 1]]
+    if 0 < len(apart) <= 8:
+        axis.set_major_locator(FixedLocator(apart))
+    elif high / low < 4:
+        axis.set_major_locator(MaxNLocator(5))
+    elif high / low < 3000:
+        axis.set_major_locator(LogLocator(base=10, subs=(1.0, 2.0, 5.0), numticks=20))
+    else:
+        axis.set_major_locator(LogLocator(base=10, numticks=8))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+
+
+def effect(results: Results, axis: str, means: pd.Series[float]) -> float:
+    """How much an axis moves a score: the spread of its labels' means over the spread of all, 0 to 1."""
+    known = means.dropna()
+    labels = results.combinations.loc[known.index, axis]
+    spread = float(known.var(ddof=0))
+    if not spread:
+        return 0.0
+    return float(known.groupby(labels).transform("mean").var(ddof=0)) / spread

@@ -1,0 +1,61 @@
+"""All figures of a run, drawn one by one into figures/*.svg; one that fails is said and costs only itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from bench.report import clouds, curves, factors
+from bench.report.canvas import Drawing, about, look, svg
+from bench.report.results import Results
+
+STORE_FIGURES = ("samples", "way", "losses")
+"""Figures made of the store's arrays: kept as they are where those arrays are not at hand."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A figure on the page: its file relative to the run's folder, its heading and its caption."""
+
+    file: str
+    title: str
+    caption: str
+
+
+def draw_figures(results: Results, store_root: Path | None) -> tuple[list[Shown], list[str]]:
+    """Draw what applies to this run; returns the figures in the page's order and warnings for what failed."""
+    folder = results.folder / "figures"
+    folder.mkdir(exist_ok=True)
+    shown: dict[str, Shown] = {}
+    warnings: list[str] = []
+    for what, draw in _recipes(results, store_root):
+        try:
+            with look():
+                for drawing in draw():
+                    (folder / f"{drawing.name}.svg").write_bytes(svg(drawing))
+                    shown[drawing.name] = Shown(f"figures/{drawing.name}.svg", drawing.title, drawing.caption)
+        except Exception as error:  # a figure is never worth the report
+            text = " ".join(str(error).split()) or "no reason given"
+            warnings.append(f"{what}: the figure could not be drawn ({type(error).__name__}: {text[:200]})")
+    for name in STORE_FIGURES:
+        if name not in shown and (folder / f"{name}.svg").is_file():
+            shown[name] = Shown(f"figures/{name}.svg", *about(folder / f"{name}.svg"))
+    for old in sorted(folder.glob("*.svg")):
+        if old.stem not in shown:
+            old.unlink()
+    return list(shown.values()), warnings
+
+
+def _recipes(results: Results, store_root: Path | None) -> Iterator[tuple[str, Callable[[], Iterator[Drawing]]]]:
+    """(what it is, how to draw it) of every figure that may apply, in the page's order."""
+    for score in results.scores:
+        yield f"{score.key} over NFE", partial(curves.score_vs_nfe, results, score)
+        yield f"{score.key} over seconds", partial(curves.score_vs_seconds, results, score)
+        yield f"{score.key}, factor by factor", partial(factors.heat_maps, results, score)
+    if store_root is not None and store_root.is_dir():
+        arrays = clouds.Arrays(store_root)
+        yield "samples over their target", partial(clouds.samples_over_target, results, arrays)
+        yield "from noise to data", partial(clouds.the_way, results, arrays)
+        yield "training loss", partial(clouds.losses, results, arrays)

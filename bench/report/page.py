@@ -1,0 +1,207 @@
+"""The report of one run: tables, figures and a page in GitHub's Markdown, made from its files alone.
+
+The same files give the same bytes: the page bears no date, and nothing here draws random numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from bench.report.figures import draw_figures
+from bench.report.results import Results, Score, load_results
+from bench.report.tables import (
+    claims,
+    compact,
+    escape,
+    failure_groups,
+    failures,
+    headline_text,
+    markdown,
+    plain_table,
+    write_tables,
+)
+from bench.stats import seeds_needed
+
+TEMPLATE = "report.md.jinja"
+FAILURE_ROWS = 30
+DATED = ("started", "date", "time", "host", "hostname", "user")
+"""Provenance that the page leaves out: it would change from run to run and tells a reader nothing."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was written: the page, its headline as text cells, and what could not be made."""
+
+    page: Path
+    headline: pd.DataFrame
+    note: str
+    warnings: list[str]
+
+
+def write_report(folder: Path, store_root: Path | None = None) -> Report:
+    """Write tables/, figures/ and report.md of the run in `folder` (results/<suite>/).
+
+    Without `store_root` (results/store) the figures of losses and samples stay as they are. Raises
+    StoreError where the folder holds no run.
+    """
+    results = load_results(Path(folder))
+    write_tables(results)
+    full = headline_text(results)
+    table, note = compact(results, full)
+    figures, warnings = draw_figures(results, store_root)
+    about = _context(results)
+    about |= {
+        "headline": markdown(table, results.varied),
+        "headline_note": note,
+        "figures": figures,
+        "warnings": warnings,
+    }
+    page = results.folder / "report.md"
+    page.write_text(_render(about), encoding="utf-8", newline="\n")
+    return Report(page, table, note, warnings)
+
+
+def headline_plain(report: Report, width: int = 100) -> str:
+    """The headline for a terminal of `width` columns."""
+    return plain_table(report.headline, width) + (f"{report.note}\n" if report.note else "")
+
+
+def _render(about: Mapping[str, Any]) -> str:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    templates = Environment(
+        loader=FileSystemLoader(Path(__file__).parent), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+        keep_trailing_newline=True, autoescape=False,
+    )  # fmt: skip
+    templates.filters["text"] = escape
+    text = templates.get_template(TEMPLATE).render(about)
+    lines = [line.rstrip() for line in text.splitlines()]
+    kept = [line for i, line in enumerate(lines) if line or (i and lines[i - 1])]
+    return "\n".join(kept).rstrip() + "\n"
+
+
+def _context(results: Results) -> dict[str, Any]:
+    """Everything that the template shows, worded and counted here."""
+    suite, cells = results.suite, results.cells
+    groups = failure_groups(results)
+    stated = claims(results)
+    return {
+        "suite": suite,
+        "seeds": suite["seeds"],
+        "cells": len(cells),
+        "combinations": len(results.combinations),
+        "axes": [(axis, results.labels(axis)) for axis in results.axes],
+        "statuses": {str(k): int(v) for k, v in cells["status"].value_counts().sort_index().items()},
+        "jobs": _jobs(suite.get("jobs") or {}),
+        "duration": _duration(suite.get("seconds")),
+        "provenance": _provenance(results),
+        "scores": results.scores,
+        "pivots": [(score.key, f"tables/{score.slug}.md") for score in results.scores],
+        "reading": _reading(results),
+        "claims": stated.to_dict("records"),
+        "needed": seeds_needed(len(stated)) if len(stated) else 0,
+        "failures": len(failures(results)),
+        "failure_table": markdown(groups.head(FAILURE_ROWS), ["status", "of", "where", "reason"]),
+        "failure_rest": max(0, len(groups) - FAILURE_ROWS),
+        "exclusions": suite.get("exclusions") or [],
+        "fixed": _fixed(suite.get("fixed") or {}),
+        "notices": suite.get("notices") or [],
+    }
+
+
+def _jobs(jobs: Mapping[str, Mapping[str, Any]]) -> str:
+    """Jobs in words: `train: 6 done; score: 54 done, 12 taken from the store`."""
+    words = {"done": "done", "stored": "taken from the store", "failed": "failed"}
+    parts = [
+        f"{kind} " + ", ".join(f"{counts[key]} {word}" for key, word in words.items() if counts.get(key))
+        for kind, counts in jobs.items()
+        if any(counts.get(key) for key in words)
+    ]
+    return "; ".join(parts)
+
+
+def _duration(seconds: float | None) -> str:
+    """A time in words, no finer than it deserves."""
+    if seconds is None:
+        return ""
+    whole = round(seconds)
+    if whole < 120:
+        return f"{whole} s" if whole else "under a second"
+    hours, minutes = divmod(round(whole / 60), 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
+
+
+def _provenance(results: Results) -> list[tuple[str, str]]:
+    """What the numbers were made with, as (name, text) pairs, without dates."""
+    given: dict[str, Any] = {}
+    for key, value in results.suite["provenance"].items():
+        given |= {str(k): v for k, v in value.items()} if isinstance(value, dict) else {str(key): value}
+    commit, dirty = given.pop("commit", None), given.pop("dirty", None)
+    code = f"commit {str(commit)[:12]}" if commit else "not under version control"
+    rows = [("code", code + (", with uncommitted changes" if dirty else ""))]
+    records = results.records
+    made = sorted(set(records["commit"]) - {"", "None", "nan", str(commit)})
+    if made:
+        rows.append(("some results are of", ", ".join(f"commit {one[:12]}" for one in made[:5])))
+    devices = [device for device in dict.fromkeys(records["device"]) if device]
+    threads = sorted({int(count) for count in records["threads"].dropna()})
+    rows += [("device", ", ".join(devices))] if devices else []
+    rows += [("threads per job", ", ".join(map(str, threads)))] if threads else []
+    rows += [(key, str(value)) for key, value in given.items() if key not in DATED and value not in (None, "")]
+    return rows
+
+
+def _fixed(fixed: Mapping[str, Any]) -> str:
+    """Settings that are the same in all cells, a row per factor."""
+    rows: dict[str, list[str]] = {}
+    for key, value in fixed.items():
+        factor, _, name = key.partition(".")
+        shown = "none" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+        rows.setdefault(factor, []).append(f"{name} = {shown}" if name and name != "name" else shown)
+    table = pd.DataFrame([(factor, ", ".join(parts)) for factor, parts in rows.items()], columns=["factor", "setting"])
+    return markdown(table, ["factor", "setting"]) if rows else ""
+
+
+def _reading(results: Results) -> list[tuple[str, str]]:
+    """How to read the numbers: a paragraph for each thing that this run shows."""
+    scores, wide = results.scores, results.wide
+    least = int((results.suite.get("seeds") and len(results.suite["seeds"])) or 0)
+    paragraphs = [(score.key, _score_words(score)) for score in scores]
+    if least > 1:
+        text = (
+            "means over seeds with a 95 % t interval, as 0.53 ± 0.04; one seed is one observation. `(2/3)` behind a "
+            "number says that only so many cells have it: a cell that failed is counted, never averaged away."
+        )
+    else:
+        text = "one seed each: there is no interval, and a difference seen here was seen once."
+    paragraphs.append(("Numbers", text))
+    if any(score.floor for score in scores):
+        text = "what a perfect sampler would score against the same reference with as many samples."
+        if any(score.approximate for score in scores):
+            text += " `≈` marks a floor from a second draw of the data, where the exact flow is not known."
+        paragraphs.append(("Floor", text))
+    if any(score.excess for score in scores):
+        text = "sign · √|mean(score² − floor²)|, in the score's unit: what a score holds beyond its floor."
+        paragraphs.append(("Excess", text))
+    if wide["nfe"].notna().any():
+        text = "field evaluations per sample, counted as they are made; an adaptive solver's is a mean over seeds."
+        paragraphs.append(("NFE", text))
+    if devices := results.times("sample_seconds"):
+        on = " or ".join(name for name in devices if name) or "one device"
+        text = f"median seconds for one batch of samples, warm, on {on}; times of different devices do not compare."
+        paragraphs.append(("Sampling time", text))
+    return paragraphs
+
+
+def _score_words(score: Score) -> str:
+    """A score's unit, direction, sample size and repeats."""
+    better = {"lower": "lower is better", "higher": "higher is better"}.get(score.direction, "neither way is better")
+    unit = f"in {score.unit}, " if score.unit else ""
+    size = f", {score.n} samples per evaluation" if score.n else ""
+    mean = f", {score.repeats} evaluations averaged within a seed" if (score.repeats or 1) > 1 else ""
+    return f"{unit}{better}{size}{mean}."

@@ -1,0 +1,243 @@
+"""What a run left in its folder, read once: the suite, its cells and a number per cell and value.
+
+Axes keep the suite's order and so do their labels. A value that was measured with several sample sizes, or
+a time that was taken on several devices, becomes one column for each: such numbers never share a column.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bench.errors import StoreError
+from bench.stats import half_width, is_solver_axis
+
+AUTOMATIC: dict[str, str] = {
+    "nfe": "",
+    "rejected_steps": "",
+    "train_seconds": "s",
+    "sample_seconds": "s",
+    "sample_seconds_q25": "s",
+    "sample_seconds_q75": "s",
+    "first_call_seconds": "s",
+    "score_seconds": "s",
+    "train_loss": "",
+    "parameters": "",
+}
+"""Values that every cell has without being asked, with their units; the rest are scores."""
+
+NUMBERS = ("value", "n", "repeats", "seconds", "threads", "peak_mb")
+
+
+@dataclass(frozen=True)
+class Score:
+    """A column of scores: one value of one metric at one sample size.
+
+    `key`, `floor` and `excess` are columns of `Results.wide` (floor and excess empty where there is none);
+    `value` is its name in the suite; n: samples per evaluation; `approximate` speaks of the floor.
+    """
+
+    key: str
+    value: str
+    unit: str
+    direction: str
+    n: int | None
+    repeats: int | None
+    floor: str
+    excess: str
+    approximate: bool
+
+    @property
+    def label(self) -> str:
+        """Axis title of a figure."""
+        name = self.value.replace("_", " ") if self.value.isidentifier() else self.value
+        at = f", n = {self.n}" if self.key != self.value else ""
+        return f"{name}{at} [{self.unit}]" if self.unit else f"{name}{at}"
+
+    @property
+    def slug(self) -> str:
+        """The key as a part of a file's name."""
+        return file_part(self.key)
+
+    @property
+    def lower_is_better(self) -> bool:
+        """False only where the metric says that higher is."""
+        return self.direction != "higher"
+
+
+@dataclass(frozen=True)
+class Results:
+    """A run's results. `wide` has a row per cell (index: cell id) and a column per value, nan where none."""
+
+    folder: Path
+    suite: dict[str, Any]
+    cells: pd.DataFrame
+    records: pd.DataFrame
+    wide: pd.DataFrame
+    scores: tuple[Score, ...]
+
+    @property
+    def axes(self) -> tuple[str, ...]:
+        """Names of the label columns."""
+        return tuple(self.suite["axes"])
+
+    @functools.cached_property
+    def varied(self) -> tuple[str, ...]:
+        """Axes with more than one label."""
+        return tuple(axis for axis in self.axes if self.cells[axis].nunique() > 1)
+
+    @functools.cached_property
+    def combinations(self) -> pd.DataFrame:
+        """One row per combination of axes, in the suite's order; index: `combo`; the columns of `cells`."""
+        return self.cells.drop_duplicates("combo").set_index("combo").sort_index()
+
+    def labels(self, axis: str) -> list[str]:
+        """An axis's labels (any column of `cells`) in the suite's order."""
+        return [str(label) for label in dict.fromkeys(self.cells[axis])]
+
+    def over_seeds(self, key: str) -> pd.DataFrame:
+        """mean, low, high, half, n of a column of `wide` over seeds, and `of`; index: `combo`."""
+        groups = self.wide[key].groupby(self.cells["combo"])
+        table = groups.agg(["mean", "std", "count", "size"]).reindex(self.combinations.index)
+        half = half_width(table["std"], table["count"])
+        return pd.DataFrame(
+            {
+                "mean": table["mean"],
+                "low": table["mean"] - half,
+                "high": table["mean"] + half,
+                "half": half,
+                "n": table["count"].astype(int),
+                "of": table["size"].astype(int),
+            }
+        )
+
+    def times(self, name: str) -> dict[str, str]:
+        """Columns of `wide` that hold a time, by device; one device, one column."""
+        found = self.records[(self.records["base"] == name) & self.records["value"].notna()]
+        return {str(device): str(key) for key, device in found.groupby("metric", sort=False)["device"].first().items()}
+
+    @property
+    def solver_axes(self) -> tuple[str, ...]:
+        """Varied axes of the solver."""
+        return tuple(axis for axis in self.varied if is_solver_axis(axis))
+
+    @property
+    def other_axes(self) -> tuple[str, ...]:
+        """Varied axes that are not the solver's."""
+        return tuple(axis for axis in self.varied if not is_solver_axis(axis))
+
+
+def load_results(folder: Path) -> Results:
+    """Read suite.json, tables/cells.csv and tables/records.csv of one run."""
+    try:
+        suite = json.loads((folder / "suite.json").read_text(encoding="utf-8"))
+        cells = _read_csv(folder / "tables" / "cells.csv")
+        records = _read_csv(folder / "tables" / "records.csv")
+    except (OSError, ValueError) as error:
+        raise StoreError(f"{folder}: no results that can be read ({error}); run the suite first") from error
+    missing = [axis for axis in ("cell", "seed", "status", *suite["axes"]) if axis not in cells]
+    if missing:
+        raise StoreError(f"{folder}/tables/cells.csv: no column {', '.join(missing)}; run the suite again")
+    for column in ("cell", "seed"):
+        cells[column], records[column] = cells[column].astype(int), records[column].astype(int)
+    cells = cells.set_index("cell", drop=False).rename_axis(None)
+    cells["combo"] = _combine(cells, suite["axes"])
+    values = suite["values"]
+    names = [name for name in values if name not in AUTOMATIC and not _is_companion(name, values)]
+    records = _typed(records, names)
+    wide = records.drop_duplicates(["cell", "metric"], keep="last").pivot(
+        index="cell", columns="metric", values="value"
+    )
+    wide = wide.reindex(cells.index).astype(float).rename_axis(columns=None)
+    for name in AUTOMATIC:
+        wide[name] = wide.get(name, np.nan)
+    scores = tuple(score for name in names for score in _scores(name, values[name], records))
+    return Results(folder, suite, cells, records, wide, scores)
+
+
+def _typed(records: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
+    """Records with numbers as numbers, what is not finite as nan, and `metric` qualified (see `_qualify`)."""
+    records = records.assign(base=records["metric"])
+    for column in NUMBERS:
+        given = records[column] if column in records else pd.Series("", index=records.index)
+        records[column] = pd.to_numeric(given, errors="coerce").astype(float)
+    records["value"] = records["value"].where(np.isfinite(records["value"]))
+    for column in ("status", "reason", "device", "note", "commit", "unit", "direction"):
+        records[column] = records[column].astype(str) if column in records else ""
+    records["metric"] = _qualify(records, names)
+    return records
+
+
+def file_part(text: str) -> str:
+    """Text as a part of a file's name: letters, digits, `.`, `_` and single dashes."""
+    kept = "".join(c if c.isascii() and (c.isalnum() or c in "._") else "-" for c in text)
+    return "-".join(part for part in kept.split("-") if part) or "value"
+
+
+def _read_csv(file: Path) -> pd.DataFrame:
+    """All columns as text: a label may be `none`, `nan` or `007` and stays what it is."""
+    return pd.read_csv(file, dtype=str, keep_default_na=False, encoding="utf-8")
+
+
+def _combine(cells: pd.DataFrame, axes: Sequence[str]) -> pd.Series[int]:
+    if not axes:
+        return pd.Series(0, index=cells.index)
+    return cells.groupby(list(axes), sort=False).ngroup()
+
+
+def _is_companion(value: str, values: dict[str, Any]) -> bool:
+    return any(value.endswith(end) and value.removesuffix(end) in values for end in ("_floor", "_excess"))
+
+
+def _qualify(records: pd.DataFrame, names: Sequence[str]) -> pd.Series[str]:
+    """Column names of the values: with n where a score has several, with the device where a time has."""
+    metric = records["metric"].copy()
+    there = records["value"].notna()
+    for name in names:
+        own = records["metric"].isin([name, f"{name}_floor", f"{name}_excess"]) & there
+        if records.loc[own & (records["metric"] == name), "n"].nunique() > 1:
+            metric[own] += records.loc[own, "n"].map(lambda n: f"[n={n:g}]")
+    timed = records["metric"].isin([name for name in AUTOMATIC if "seconds" in name]) & there
+    for name in records.loc[timed, "metric"].unique():
+        own = timed & (records["metric"] == name)
+        if records.loc[own, "device"].nunique() > 1:
+            metric[own] += "[" + records.loc[own, "device"] + "]"
+    return metric
+
+
+def _scores(name: str, about: dict[str, Any], records: pd.DataFrame) -> list[Score]:
+    """One Score per column that the value became; none where no cell has it."""
+    found = records[(records["base"] == name) & records["value"].notna()]
+    columns = set(records.loc[records["value"].notna(), "metric"])
+    scores = []
+    for key, rows in sorted(found.groupby("metric", sort=False), key=lambda item: float(item[1]["n"].iloc[0])):
+        tail = str(key).removeprefix(name)
+        floor, excess = (f"{name}_{what}{tail}" for what in ("floor", "excess"))
+        notes = records.loc[records["metric"] == floor, "note"]
+        scores.append(
+            Score(
+                key=str(key),
+                value=name,
+                unit=str(about.get("unit") or ""),
+                direction=str(about.get("direction") or "lower"),
+                n=_only(rows["n"]),
+                repeats=_only(rows["repeats"]),
+                floor=floor if floor in columns else "",
+                excess=excess if excess in columns else "",
+                approximate=bool(notes.eq("approximate").any()),
+            )
+        )
+    return scores
+
+
+def _only(numbers: pd.Series[float]) -> int | None:
+    """The one number of a column, or none where there are none or several."""
+    distinct = numbers.dropna().unique()
+    return int(distinct[0]) if len(distinct) == 1 else None
