@@ -128,7 +128,7 @@ def sample(
         calls, rejected = calls + counted.calls, rejected + solution.rejected
         ends.append(solution.states[-1])
         if frames is None:
-            frames = solution.states[:, :FRAME_POINTS].cpu().double().numpy()
+            frames = solution.states[:, : min(FRAME_POINTS, job.sampling.n)].cpu().double().numpy()
         report(number + 1, len(pieces))
     end = torch.cat(ends).unflatten(0, (job.sampling.repeats, job.sampling.n)).cpu().double().numpy()
     seconds = time.perf_counter() - began

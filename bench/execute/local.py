@@ -35,7 +35,7 @@ class LocalEngine:
         self.slots = slots or len(os.sched_getaffinity(0) if sys.platform == "linux" else range(os.cpu_count() or 1))
         self._workers: list[_Worker] = []
         self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(["bench.execute.child"])
+        self._context.set_forkserver_preload(["bench.execute.preload"])
 
     @property
     def free(self) -> int:

@@ -1,0 +1,53 @@
+# `make` alone lists the targets. Each makes .venv itself when needed; nothing is installed again while
+# pyproject.toml stays as it is.
+SUITE ?= suites/quick.yaml
+PROFILE ?=
+DEVICE ?= auto
+PYTHON ?= python3
+BIN := .venv/bin
+
+# The checksum in the stamps' names makes an install follow the file's content, not its date.
+SUM := $(shell cksum < pyproject.toml | cut -d ' ' -f 1)
+RUN := .venv/installed-$(SUM)
+DEV := .venv/installed-dev-$(SUM)
+
+export OMP_WAIT_POLICY = passive
+
+.DEFAULT_GOAL := help
+.PHONY: help bench test lint micro report clean
+
+help: ## list the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
+	@echo 'variables: SUITE=$(SUITE) PROFILE=$(PROFILE) DEVICE=$(DEVICE) PYTHON=$(PYTHON)'
+
+bench: $(RUN) ## run SUITE in PROFILE on DEVICE, then print the headline and where the report is
+	@$(BIN)/bench run $(SUITE) $(if $(PROFILE),--profile $(PROFILE)) --device $(DEVICE)
+
+report: $(RUN) ## write every report again from stored records
+	@$(BIN)/bench report
+
+test: $(DEV) ## run the tests
+	$(BIN)/pytest
+
+lint: $(DEV) ## check format, rules, types and import directions
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+micro: $(DEV) ## measure the speed of the inner loops, as ratios
+	$(BIN)/pytest tests/micro --benchmark-only
+
+clean: ## remove the virtual environment, the store and caches; generated results stay
+	rm -rf .venv results/store .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .benchmarks
+	rm -rf build *.egg-info
+
+$(RUN):
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check -e .
+	@rm -f .venv/installed-*
+	@touch $@
+
+$(DEV): $(RUN)
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev,peers]'
+	@touch $@

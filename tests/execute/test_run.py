@@ -1,0 +1,248 @@
+"""Whole runs through the command line: real processes, a real store, real kills."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from textwrap import dedent
+
+import pandas as pd
+import pytest
+
+SUITE = """
+    suite: tiny
+    question: Does it run?
+    seeds: 2
+    base:
+      dataset: two_gaussians
+      net: {name: mlp, width: 8, depth: 1}
+      training: {steps: 20, batch: 16}
+      sampling: {n: 32, repeats: 2}
+    grid:
+      path: [linear, noisy_bridge]
+      solver:
+        - {name: euler, steps: 4}
+        - {name: rk4, steps: 2}
+"""
+
+
+def command(*arguments):
+    return [sys.executable, "-m", "bench", *map(str, arguments)]
+
+
+def bench(*arguments, status=0, **options):
+    done = subprocess.run(command(*arguments), capture_output=True, text=True, timeout=120, **options)
+    assert done.returncode == status, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stdout, done.stderr
+
+
+@pytest.fixture
+def suite(tmp_path):
+    def write(*changes, name="tiny.yaml"):
+        text = SUITE
+        for before, after in changes:
+            assert before in text
+            text = text.replace(before, after)
+        file = tmp_path / name
+        file.write_text(dedent(text))
+        return file
+
+    return write
+
+
+def table(folder, name):
+    return pd.read_csv(folder / "tables" / f"{name}.csv", keep_default_na=False)
+
+
+def entries(results, kind):
+    return sorted(str(path) for path in (results / "store" / kind).glob("*/DONE"))
+
+
+def processes(marker):
+    """Process ids whose environment carries the marker."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if marker.encode() in (folder / "environ").read_bytes() and (folder / "stat").read_text().split()[2] != "Z":
+                found.append(int(folder.name))
+        except OSError:
+            continue
+    return found
+
+
+def test_a_run_writes_records_and_the_second_run_does_nothing(suite, tmp_path):
+    results = tmp_path / "results"
+    bench("run", suite(), "--results", results)
+    cells, records = table(results / "tiny", "cells"), table(results / "tiny", "records")
+    assert len(cells) == 8
+    assert set(cells["status"]) == {"ok"}
+    assert set(records["status"]) == {"ok"}
+    nfe = records[records["metric"] == "nfe"].merge(cells[["cell", "solver.name"]], on="cell")
+    assert set(zip(nfe["solver.name"], nfe["value"].astype(float), strict=True)) == {("euler", 4.0), ("rk4", 8.0)}
+    assert {"wasserstein", "wasserstein_floor", "wasserstein_excess", "train_seconds", "sample_seconds", "score_seconds"} <= set(records["metric"])
+    assert (results / "tiny" / "report.md").stat().st_size > 500
+    trained = entries(results, "train")
+    assert len(trained) == 4
+    before = {path: path.stat().st_mtime_ns for path in (results / "tiny").rglob("*") if path.is_file()}
+    out, _ = bench("run", suite(), "--results", results)
+    assert "nothing new" in out
+    assert entries(results, "train") == trained
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+def test_more_solvers_and_metrics_train_and_sample_nothing_again(suite, tmp_path):
+    results = tmp_path / "results"
+    bench("run", suite(), "--results", results)
+    trained, sampled = entries(results, "train"), entries(results, "sample")
+    bench("run", suite(("question:", "metrics: [wasserstein, mmd]\n    question:")), "--results", results)
+    assert (entries(results, "train"), entries(results, "sample")) == (trained, sampled)
+    bench("run", suite(("- {name: rk4, steps: 2}", "- {name: rk4, steps: 2}\n        - midpoint")), "--results", results)
+    assert entries(results, "train") == trained
+    assert len(entries(results, "sample")) == len(sampled) + 4
+    bench("run", suite(("batch: 16", "batch: 17")), "--results", results)
+    assert len(entries(results, "train")) == 2 * len(trained)
+
+
+def test_cells_that_diverge_are_rows_with_their_reason_and_the_others_go_on(suite, tmp_path):
+    results = tmp_path / "results"
+    changes = ("path: [linear, noisy_bridge]", "training.learning_rate: [1e-3, 1e30]"), ("steps: 20", "steps: 400")
+    _, err = bench("run", suite(*changes), "--results", results, status=1)
+    assert "4 diverged of 8 cells" in err
+    cells, records = table(results / "tiny", "cells"), table(results / "tiny", "records")
+    assert sorted(cells["status"]) == ["diverged"] * 4 + ["ok"] * 4
+    bad = records[(records["metric"] == "wasserstein") & (records["status"] == "diverged")]
+    assert len(bad) == 4
+    assert set(bad["value"]) == {""}
+    assert bad["reason"].str.contains("the loss is").all()
+    assert "the loss is" in (results / "tiny" / "report.md").read_text()
+    trained = entries(results, "train")
+    bench("run", suite(*changes), "--results", results, status=1)
+    assert entries(results, "train") == trained
+
+
+def test_a_cell_that_cannot_be_run_is_skipped_with_its_reason_and_fails_nothing(suite, tmp_path):
+    results = tmp_path / "results"
+    out, _ = bench("run", suite(("dataset: two_gaussians", "dataset: rings"), ("path: [linear, noisy_bridge]", "net: [mlp, oracle]")), "--results", results)
+    assert "4 cells skipped" in out
+    assert sorted(table(results / "tiny", "cells")["status"]) == ["ok"] * 4 + ["skipped"] * 4
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_run_that_is_ended_leaves_nothing_running_and_is_continued(suite, tmp_path, how):
+    results, marker = tmp_path / "results", f"BENCH_TEST_MARK={tmp_path.name}-{int(how)}"
+    slow = suite(("steps: 20", "steps: 3000"), ("seeds: 2", "seeds: 4"))
+    name, value = marker.split("=")
+    driver = subprocess.Popen(
+        command("run", slow, "--results", results), env={**os.environ, name: value}, start_new_session=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 90
+    while len(entries(results, "train")) < 2 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    done = entries(results, "train")
+    assert done
+    driver.send_signal(how)
+    _, err = driver.communicate(timeout=30)
+    if how != signal.SIGKILL:
+        assert driver.returncode == 130, err
+        assert "Traceback" not in err
+        assert "cancelled" in set(table(results / "tiny", "cells")["status"])
+    deadline = time.monotonic() + 10
+    while processes(marker) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not processes(marker)
+    times = {path: Path(path).stat().st_mtime_ns for path in done}
+    bench("run", slow, "--results", results)
+    assert set(table(results / "tiny", "cells")["status"]) == {"ok"}
+    assert {path: Path(path).stat().st_mtime_ns for path in done} == times
+    assert not list((results / "store" / "staging").iterdir())
+
+
+def test_a_worker_that_is_killed_costs_its_own_cell_alone(suite, tmp_path):
+    (tmp_path / "deadly.py").write_text(
+        dedent("""
+        import os, signal
+        from dataclasses import dataclass
+        from bench.interfaces import Metric, Measured
+
+        @dataclass(frozen=True)
+        class Deadly(Metric):
+            "Kills its own process for one of the samples."
+            values = {"deadly": Measured("1", "lower")}
+            floored = False
+            inputs = ("samples",)
+
+            def measure(self, given):
+                if given.seed == 1 and len(given.samples) == 32 and os.environ.get("DEADLY"):
+                    os.kill(os.getpid(), signal.SIGKILL)
+                return {"deadly": 1.0}
+
+        METRICS = {"deadly": Deadly}
+        """)
+    )
+    results = tmp_path / "results"
+    file = suite(("question:", "plugins: [deadly.py]\n    metrics: [wasserstein, deadly]\n    question:"))
+    bench("run", file, "--results", results, status=1, env={**os.environ, "DEADLY": "1"})
+    cells, records = table(results / "tiny", "cells"), table(results / "tiny", "records")
+    assert sorted(cells["status"]) == ["failed"] * 4 + ["ok"] * 4
+    assert cells[cells["status"] == "failed"]["reason"].str.contains("SIGKILL").all()
+    scored = records[records["metric"] == "wasserstein"]
+    assert set(scored["status"]) == {"ok"}
+    bench("run", file, "--results", results)
+    assert set(table(results / "tiny", "cells")["status"]) == {"ok"}
+
+
+def test_a_damaged_entry_is_said_set_aside_and_done_again(suite, tmp_path):
+    results = tmp_path / "results"
+    bench("run", suite(), "--results", results)
+    victim = Path(entries(results, "train")[0]).parent / "losses.npy"
+    content = victim.read_bytes()
+    victim.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    out, _ = bench("run", suite(), "--results", results)
+    assert "losses.npy" in out
+    assert victim.read_bytes() == content
+
+
+def test_plan_tells_what_is_stored_and_what_is_not(suite, tmp_path):
+    results = tmp_path / "results"
+    before, _ = bench("plan", suite(), "--results", results)
+    assert "8 cells" in before
+    assert "4 train      0 stored, 4 to do" in before
+    bench("run", suite(), "--results", results)
+    after, _ = bench("plan", suite(("- {name: rk4, steps: 2}", "- {name: rk4, steps: 2}\n        - midpoint")), "--results", results)
+    assert "4 train      4 stored, 0 to do" in after
+    assert "about " in after
+
+
+def test_only_runs_the_chosen_cells_beside_the_whole(suite, tmp_path):
+    results = tmp_path / "results"
+    bench("run", suite(), "--only", "path=linear", "--only", "solver.name=rk4", "--results", results)
+    assert len(table(results / "tiny-only", "cells")) == 2
+    assert not (results / "tiny").exists()
+
+
+def test_report_is_made_again_without_torch(suite, tmp_path):
+    results = tmp_path / "results"
+    bench("run", suite(), "--results", results)
+    (results / "tiny" / "report.md").unlink()
+    code = (
+        "import sys; sys.modules['torch'] = None; sys.modules['ot'] = None; "
+        f"sys.argv = ['bench', 'report', 'tiny', '--results', {str(results)!r}]; from bench.cli import main; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert (results / "tiny" / "report.md").exists()
+
+
+def test_provenance_and_settings_stand_in_the_results(suite, tmp_path):
+    results = tmp_path / "results"
+    bench("run", suite(), "--results", results)
+    about = json.loads((results / "tiny" / "suite.json").read_text())
+    assert about["fixed"]["training.steps"] == 20
+    assert about["provenance"]["versions"]["torch"]
+    assert about["jobs"]["train"] == {"done": 4, "stored": 0, "failed": 0}

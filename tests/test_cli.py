@@ -1,0 +1,100 @@
+"""What a user meets at the command line: listings, messages, exit statuses."""
+
+import json
+import subprocess
+import sys
+from textwrap import dedent
+
+import pytest
+
+
+def bench(*arguments, cwd=None):
+    return subprocess.run(
+        [sys.executable, "-m", "bench", *map(str, arguments)], capture_output=True, text=True, timeout=120, cwd=cwd
+    )
+
+
+def test_ls_shows_every_component_with_its_parameters_and_defaults():
+    from bench.components import CHOICES, ROOMS, SETTINGS
+
+    done = bench("ls")
+    assert done.returncode == 0
+    for room in ROOMS.values():
+        assert room.title in done.stdout
+        for name, cls in room.table.items():
+            assert f"\n  {name}" in done.stdout
+            assert cls.__doc__.splitlines()[0] in done.stdout
+    for name in (*SETTINGS, *CHOICES):
+        assert f"\n  {name}" in done.stdout
+    assert "steps: whole number >= 1; default 100" in done.stdout
+
+
+def test_schema_is_json():
+    done = bench("schema")
+    assert json.loads(done.stdout)["type"] == "object"
+
+
+def test_five_mistakes_get_five_messages_in_one_go(tmp_path):
+    file = tmp_path / "wrong.yaml"
+    file.write_text(
+        dedent("""\
+        suite: wrong
+        question: What is wrong?
+        seeds: 3
+        base:
+          solver: {name: huen}
+          training: {steps: many, learning_rte: 1e-3}
+        grid:
+          paht: [linear]
+        metrics: [wasserstien]
+        """)
+    )
+    done = bench("run", file)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    lines = done.stderr.splitlines()
+    for place, word in (("5:18", "'heun'"), ("6:21", "steps"), ("6:27", "learning_rate"), ("8:3", "'path'"), ("9:11", "'wasserstein'")):
+        assert any(line.startswith(f"{file}:{place} ") and word in line for line in lines), (place, done.stderr)
+    assert "5 mistakes" in lines[-1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["run", "nothing.yaml"], "nothing.yaml"),
+        (["run", "quikc"], "Did you mean 'quick'"),
+        (["run", "suites/quick.yaml", "--profile", "smok"], "Did you mean 'smoke'"),
+        (["run", "suites/quick.yaml", "--only", "pth=linear"], "Did you mean 'path'"),
+        (["run", "suites/quick.yaml", "--device", "gpu0"], "--device"),
+        (["run", "suites/quick.yaml", "--stale", "perhaps"], "redo, keep"),
+        (["ls", "solver"], "Did you mean 'solvers'"),
+        (["report", "qick", "--results", "results"], "qick"),
+        (["run"], "SUITE"),
+        (["rnu"], "rnu"),
+    ],
+)
+def test_a_wrong_command_line_is_answered_in_words_with_status_2(arguments, said):
+    done = bench(*arguments)
+    assert done.returncode == 2, done.stderr
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_plugin_needs_no_edit_of_the_package(tmp_path):
+    (tmp_path / "mine.py").write_text(
+        dedent('''\
+        from dataclasses import dataclass
+        from bench.paths import Linear
+
+        @dataclass(frozen=True)
+        class Mine(Linear):
+            """The straight line under another name."""
+
+        PATHS = {"mine": Mine}
+        ''')
+    )
+    (tmp_path / "own.yaml").write_text("question: Mine?\nplugins: [mine.py]\nbase: {path: mine}\n")
+    assert "The straight line under another name." in bench("ls", "paths", "--plugin", tmp_path / "mine.py").stdout
+    done = bench("plan", tmp_path / "own.yaml", "--results", tmp_path / "results")
+    assert done.returncode == 0, done.stderr
+    assert "1 cells" in done.stdout

@@ -1,0 +1,137 @@
+"""Train once, evaluate many: what a change to a suite makes new, and that keys are stable."""
+
+import subprocess
+import sys
+from textwrap import dedent
+
+import pytest
+
+from bench.plan import plan
+from bench.suite import load_suite
+
+SUITE = """
+    suite: small
+    question: Which?
+    seeds: 3
+    base:
+      training: {steps: 10, batch: 8}
+      sampling: {n: 16}
+    grid:
+      path: [linear, noisy_bridge]
+      solver:
+        - {name: euler, steps: 10}
+        - {name: rk4, steps: 5}
+"""
+
+
+def laid(folder, *changes, text=SUITE):
+    for before, after in changes:
+        assert before in text
+        text = text.replace(before, after)
+    file = folder / "small.yaml"
+    file.write_text(dedent(text))
+    return plan(load_suite(file), "this machine")
+
+
+def new(before, after, kind):
+    """Keys of a kind that `after` has and `before` has not."""
+    return {job for job in after.jobs if job[0] == kind} - set(before.jobs)
+
+
+def test_training_is_shared_by_all_that_only_evaluate(tmp_path):
+    suite = laid(tmp_path)
+    assert len(suite.cells["train"]) == 2 * 3 * 2
+    assert suite.count("train") == 2 * 3
+    assert suite.count("sample") == 12
+    assert suite.count("reference") == 3
+
+
+def test_a_new_solver_trains_nothing(tmp_path):
+    before = laid(tmp_path)
+    after = laid(tmp_path, ("    - {name: rk4, steps: 5}", "    - {name: rk4, steps: 5}\n        - dopri5"))
+    assert not new(before, after, "train")
+    assert len(new(before, after, "sample")) == 6
+
+
+def test_a_new_metric_samples_nothing(tmp_path):
+    before = laid(tmp_path)
+    after = laid(tmp_path, ("question: Which?", "question: Which?\n    metrics: [wasserstein, mmd]"))
+    for kind in ("train", "sample", "reference", "time"):
+        assert not new(before, after, kind)
+    assert len(new(before, after, "score")) == 12
+
+
+def test_another_batch_size_retrains_but_keeps_the_references(tmp_path):
+    before = laid(tmp_path)
+    after = laid(tmp_path, ("batch: 8", "batch: 9"))
+    assert len(new(before, after, "train")) == 6
+    assert not new(before, after, "reference")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ("question: Which?", "question: Another?"),
+        ("path: [linear, noisy_bridge]", "path: {a: linear, b: noisy_bridge}"),
+        ("base:", "base:\n      path: {name: linear, sigma_min: 0.0}"),
+    ],
+)
+def test_labels_and_defaults_spelled_out_change_no_key(tmp_path, change):
+    assert set(laid(tmp_path, change).jobs) == set(laid(tmp_path).jobs)
+
+
+def test_points_retrain_but_are_scored_against_the_same_law(tmp_path):
+    before = laid(tmp_path, ("base:", "base:\n      dataset: checkerboard"))
+    after = laid(tmp_path, ("base:", "base:\n      dataset: {name: checkerboard, points: 50}"))
+    assert len(new(before, after, "train")) == 6
+    assert not new(before, after, "reference")
+
+
+def test_a_path_without_moving_noise_has_one_training_for_both_targets(tmp_path):
+    both = laid(tmp_path, ("solver:", "target: [exact, displacement]\n      solver:"))
+    assert both.count("train") == 3 + 2 * 3
+
+
+def test_the_oracle_trains_nothing_and_refuses_data_that_it_does_not_know(tmp_path):
+    known = laid(tmp_path, ("base:", "base:\n      net: oracle"))
+    assert known.count("train") == 0
+    assert not known.refused
+    unknown = laid(tmp_path, ("base:", "base:\n      net: oracle\n      dataset: checkerboard"))
+    assert len(unknown.refused) == 12
+    assert "checkerboard" in unknown.refused[0]
+    assert not unknown.jobs
+
+
+def test_clock_to_time_depends_on_data_only_where_the_solver_adapts(tmp_path):
+    fixed = laid(tmp_path)
+    assert fixed.count("time") == 2
+    adaptive = laid(tmp_path, ("- {name: rk4, steps: 5}", "- dopri5"))
+    assert adaptive.count("time") == 1 + 6
+
+
+def test_keys_and_builds_are_the_same_in_another_process(tmp_path):
+    here = {(*job, spec.build) for job, spec in laid(tmp_path).jobs.items()}
+    code = dedent(f"""
+        from bench.plan import plan
+        from bench.suite import load_suite
+        for job, spec in plan(load_suite({str(tmp_path / "small.yaml")!r}), "this machine").jobs.items():
+            print(*job, spec.build)
+    """)
+    there = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert {tuple(line.split()) for line in there.stdout.splitlines()} == here
+
+
+def test_a_hundred_thousand_cells_share_their_configurations(tmp_path):
+    many = laid(
+        tmp_path,
+        ("seeds: 3", "seeds: 50"),
+        ("        - {name: euler, steps: 10}\n", ""),
+        ("        - {name: rk4, steps: 5}", "        - euler"),
+        ("path: [linear, noisy_bridge]", "path: [linear, noisy_bridge]\n      clock: [noise_at_0, data_at_0]"),
+        ("solver:", f"solver.steps: {list(range(10, 510))}\n      solver:"),
+    )
+    assert len(many.cells["sample"]) == 500 * 50 * 4
+    assert many.count("sample") == 100_000
+    assert many.count("train") == 200
+    configs = {id(config) for job in many.jobs.values() for config in job.configs.values()}
+    assert len(configs) < 1000

@@ -1,0 +1,192 @@
+"""Laws of the statistics, against scipy, against brute force and against contrasts worked out by hand."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats as scipy_stats
+
+from bench import stats
+
+numbers = st.floats(-1e3, 1e3, allow_nan=False)
+
+
+def table(rows, axes=("path", "solver"), **columns):
+    """Tidy records of one score and the NFE: rows are (seed, *labels, value, nfe), cells in their order."""
+    records = []
+    for cell, (seed, *labels, value, nfe) in enumerate(rows):
+        at = dict(zip(axes, labels, strict=True))
+        common = {"cell": cell, "seed": seed, **at, "n": 1024, "device": "cpu", **columns}
+        records += [
+            {**common, "metric": "score", "value": value, "unit": "data units", "direction": "lower"},
+            {**common, "metric": "nfe", "value": nfe, "unit": "", "direction": "lower"},
+        ]
+    return pd.DataFrame(records)
+
+
+def claim(pairs, **changes):
+    return {"metric": "score", "pairs": pairs, "by": None, "margin": None, "at": None, **changes}
+
+
+@given(st.lists(numbers, min_size=2, max_size=12))
+def test_interval_is_the_one_of_the_t_test(values):
+    interval = stats.mean_interval(values)
+    if np.ptp(values) > 1e-6:
+        wanted = scipy_stats.ttest_1samp(values, 0.0).confidence_interval(0.95)
+        assert (interval.low, interval.high) == pytest.approx((wanted.low, wanted.high), rel=1e-9, abs=1e-9)
+    assert interval.mean == pytest.approx(np.mean(values), abs=1e-9)
+    assert interval.n == len(values)
+
+
+def test_interval_covers_the_truth_as_often_as_it_says():
+    draws = np.random.default_rng(0).normal(3.0, 2.0, size=(4000, 5))
+    held = [(i := stats.mean_interval(row)).low <= 3.0 <= i.high for row in draws]
+    assert 0.94 < np.mean(held) < 0.96
+
+
+def test_one_seed_has_a_mean_and_no_interval():
+    one, none = stats.mean_interval([0.5]), stats.mean_interval([])
+    assert (one.mean, one.n) == (0.5, 1)
+    assert math.isnan(one.low)
+    assert math.isnan(one.high)
+    assert none.n == 0
+    assert math.isnan(none.mean)
+
+
+@pytest.mark.parametrize("lost", [math.nan, math.inf])
+def test_a_lost_seed_is_never_averaged_away(lost):
+    with pytest.raises(ValueError, match="not finite"):
+        stats.mean_interval([0.1, lost])
+
+
+@given(st.floats(0.01, 10), st.floats(0.0, 10), st.integers(1, 5))
+def test_excess_recovers_what_was_added_in_quadrature(floor, added, repeats):
+    floors = np.full(repeats, floor)
+    assert stats.excess(np.hypot(floors, added), floors) == pytest.approx(added, abs=1e-6)
+    assert stats.excess(floors, np.hypot(floors, added)) == pytest.approx(-added, abs=1e-6)
+
+
+def test_seeds_needed_is_the_least_number_that_a_sign_flip_test_can_settle():
+    for claims in range(1, 60):
+        least = next(n for n in range(1, 40) if 2 / 2**n <= 0.05 / claims)
+        assert stats.seeds_needed(claims) == least
+    with pytest.raises(ValueError, match="at least 1"):
+        stats.seeds_needed(0)
+
+
+@given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), max_size=12))
+def test_front_is_what_no_point_beats(points):
+    x, y = (np.array([point[i] for point in points], dtype=float) for i in (0, 1))
+    front = stats.pareto_front(x, y)
+    for i, (a, b) in enumerate(points):
+        beaten = any(c <= a and d <= b and (c, d) != (a, b) for c, d in points)
+        assert front[i] == (not beaten)
+
+
+def test_a_point_without_a_number_is_not_on_the_front():
+    assert stats.pareto_front([math.nan, 1.0, 2.0], [0.0, math.nan, 5.0]).tolist() == [False, False, True]
+
+
+@pytest.mark.parametrize(
+    ("mean", "half", "text"),
+    [
+        (0.5312, 0.0413, "0.53 ± 0.04"),
+        (0.5312, 0.0213, "0.531 ± 0.021"),
+        (12345.0, 678.0, "12300 ± 700"),
+        (1.234e-7, 0.4e-7, "(1.2 ± 0.4)e-7"),
+        (-0.0001, 0.4, "0.0 ± 0.4"),
+        (20.0, 0.0, "20"),
+        (0.5312, math.nan, "0.53"),
+        (1578498.0, math.nan, "1578498"),
+        (math.nan, math.nan, "–"),
+        (0.0, 0.0, "0"),
+    ],
+)
+def test_digits_stop_where_the_interval_does(mean, half, text):
+    assert stats.round_to_interval(mean, half) == text
+
+
+@given(st.floats(-1e3, 1e3), st.floats(1e-4, 300))
+def test_rounding_loses_less_than_the_interval_is_wide(mean, half):
+    text = stats.round_to_interval(mean, half)
+    shown_mean, shown_half = (float(part) for part in text.split(" ± "))
+    assert abs(shown_mean - mean) <= 0.51 * half
+    assert shown_half == pytest.approx(half, rel=0.2)
+
+
+def test_a_claim_is_the_paired_interval_of_its_seeds():
+    a, b = np.array([0.30, 0.34, 0.29]), np.array([0.50, 0.51, 0.52])
+    records = table([(s, "p", "e", a[s], 5) for s in range(3)] + [(s, "q", "e", b[s], 5) for s in range(3)])
+    found = stats.claim_difference(records, claim([[s, 3 + s] for s in range(3)]), ["path", "solver"])
+    assert found.interval == pytest.approx(stats.mean_interval(b - a))
+    assert (found.interval.n, found.of, found.unit, found.direction) == (3, 3, "data units", "lower")
+
+
+def test_pairs_are_averaged_within_a_seed_and_are_no_seeds():
+    rows = [(0, "p", "e", 1.0, 5), (0, "p", "h", 2.0, 5), (0, "q", "e", 4.0, 5), (0, "q", "h", 9.0, 5)]
+    rows += [(1, "p", "e", 1.0, 5), (1, "p", "h", 1.0, 5), (1, "q", "e", 2.0, 5), (1, "q", "h", 2.0, 5)]
+    found = stats.claim_difference(table(rows), claim([[0, 2], [1, 3], [4, 6], [5, 7]]), ["path", "solver"])
+    assert found.interval.n == 2
+    assert found.pairs == 2
+    assert found.interval.mean == pytest.approx(np.mean([(3 + 7) / 2, 1]))
+
+
+def test_by_asks_for_a_share_and_higher_turns_the_sign():
+    records = table([(0, "p", "e", 8.0, 5), (0, "q", "e", 10.0, 5)])
+    lower = stats.claim_difference(records, claim([[0, 1]], by=0.1), ["path", "solver"])
+    assert lower.interval.mean == pytest.approx(0.9 * 10 - 8)
+    higher = stats.claim_difference(records.assign(direction="higher"), claim([[1, 0]], by=0.1), ["path", "solver"])
+    assert higher.interval.mean == pytest.approx(10 - 1.1 * 8)
+
+
+def test_a_seed_without_all_its_scores_is_counted_and_left_out():
+    rows = [(s, p, "e", 1.0 + s + (p == "q"), 5) for p in "pq" for s in range(3)]
+    rows[4] = (1, "q", "e", math.nan, 5)
+    found = stats.claim_difference(table(rows), claim([[s, 3 + s] for s in range(3)]), ["path", "solver"])
+    assert (found.interval.n, found.of) == (2, 3)
+    assert "1 of 3 seeds" in found.note
+    assert found.interval.mean == pytest.approx(1.0)
+
+
+AT_AXES = ("solver", "solver.steps")
+
+
+def at_rows(heun_20=0.2):
+    """euler with 5, 10, 20 and heun with 5, 10, 20 steps; heun costs two evaluations a step."""
+    euler = [(0, "euler", steps, score, steps) for steps, score in ((5, 0.9), (10, 0.1), (20, 0.4))]
+    return [*euler, *((0, "heun", steps, score, 2 * steps) for steps, score in ((5, 0.8), (10, heun_20), (20, 0.01)))]
+
+
+def test_at_takes_the_largest_cost_up_to_the_limit_never_the_best():
+    pairs = [[3, 0], [4, 1], [5, 2]]
+    found = stats.claim_difference(table(at_rows(), AT_AXES), claim(pairs, at="nfe <= 20"), AT_AXES)
+    assert found.interval.mean == pytest.approx(0.4 - 0.2)
+    assert found.pairs == 1
+
+
+def test_at_does_not_fall_back_to_a_cheaper_cell_when_the_right_one_failed():
+    rows = at_rows(heun_20=math.nan) + [(1, *row[1:]) for row in at_rows()]
+    records = table(rows, AT_AXES)
+    records.loc[(records["cell"] == 4), "value"] = math.nan  # the failed cell has no NFE either
+    pairs = [[k + 3, k] for k in (0, 1, 2)] + [[k + 9, k + 6] for k in (0, 1, 2)]
+    found = stats.claim_difference(records, claim(pairs, at="nfe <= 20"), AT_AXES)
+    assert (found.interval.n, found.of) == (1, 2)
+
+
+def test_at_says_so_when_nothing_is_that_cheap_and_refuses_what_it_cannot_read():
+    records = table(at_rows(), AT_AXES)
+    assert "nfe <= 3" in stats.claim_difference(records, claim([[3, 0]], at="nfe <= 3"), AT_AXES).note
+    with pytest.raises(ValueError, match="nfe <= 20"):
+        stats.claim_difference(records, claim([[3, 0]], at="seconds < 2"), AT_AXES)
+
+
+@pytest.mark.parametrize(("column", "unit", "word"), [("n", "data units", "sample sizes"), ("device", "s", "devices")])
+def test_what_does_not_compare_is_not_compared(column, unit, word):
+    records = table([(0, "p", "e", 1.0, 5), (0, "q", "e", 2.0, 5)]).assign(unit=unit)
+    records.loc[records["cell"] == 1, column] = 256 if column == "n" else "gpu"
+    found = stats.claim_difference(records, claim([[0, 1]]), ["path", "solver"])
+    assert found.interval.n == 0
+    assert word in found.note
