@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -29,11 +28,17 @@ def write_tables(results: Results) -> None:
     for old in sorted([*folder.glob("*.csv"), *folder.glob("*.md")]):
         if old.name not in RUN_FILES:
             old.unlink()
-    _write(folder / "headline", headline(results), headline_text(results))
-    _write(folder / "failures", failures(results), failure_groups(results))
-    _write(folder / "claims", claims(results), claims_text(results))
-    for score in results.scores:
-        _write(folder / score.slug, *pivot(results, score))
+    made = {
+        "headline": (headline(results), headline_text(results)),
+        "failures": (failures(results), failure_groups(results)),
+        "claims": (claims(results), claims_text(results)),
+        **{score.slug: pivot(results, score) for score in results.scores},
+    }
+    for name, (numbers, text) in made.items():
+        words = [*results.axes, *_words(text)]
+        csv = numbers.to_csv(index=False, float_format="%.10g", lineterminator="\n")
+        (folder / f"{name}.csv").write_text(csv, encoding="utf-8", newline="\n")
+        (folder / f"{name}.md").write_text(markdown(text, words), encoding="utf-8", newline="\n")
 
 
 def headline(results: Results) -> pd.DataFrame:
@@ -191,14 +196,14 @@ def claim_words(claim: Mapping[str, Any], found: Difference) -> str:
     amount = round_to_interval(abs(inside.mean), inside.half_width)
     fair, ahead = ("higher", "lower") if found.direction != "higher" else ("lower", "higher")
     word = ahead if inside.mean >= 0 else fair
-    beyond = f"beyond the {100 * claim['by']:g} % that the claim asks for, " if claim.get("by") else ""
     at = f", at the largest {claim['at'].replace('nfe', 'NFE').replace('<=', '≤')}" if claim.get("at") else ""
     unit = f" {found.unit}" if found.unit else ""
+    share = (1 if found.direction == "higher" else -1) * (claim.get("by") or 0.0)
+    times = f"{1 + share:g} times " if share else ""
     text = (
-        f"{beyond}the {claim['metric']} of ({claim['better']}) is {word} than that of ({claim['than']}) "
+        f"The {claim['metric']} of ({claim['better']}) is {word} than {times}that of ({claim['than']}) "
         f"by {amount}{unit}{at}"
     )
-    text = text[0].upper() + text[1:]
     if inside.n < 2:
         return f"{text}; {seeds}, so there is no interval."
     if inside.low > 0:
@@ -230,7 +235,7 @@ def markdown(table: pd.DataFrame, text_columns: Sequence[str] = ()) -> str:
 def escape(text: str) -> str:
     """Text for a Markdown cell or sentence: one line, and nothing in it taken for markup."""
     line = " ".join(text.split())
-    for sign in "\\`*|~":
+    for sign in "\\`*|~$[":
         line = line.replace(sign, "\\" + sign)
     return line.replace("&", "&amp;").replace("<", "&lt;")
 
@@ -268,13 +273,6 @@ def _least_needed(columns: Sequence[str]) -> str:
         if group:
             return group[-1]
     return columns[-1]
-
-
-def _write(stem: Path, numbers: pd.DataFrame, text: pd.DataFrame) -> None:
-    csv = numbers.to_csv(index=False, float_format="%.10g", lineterminator="\n")
-    stem.with_name(stem.name + ".csv").write_text(csv, encoding="utf-8", newline="\n")
-    body = markdown(text, text_columns=_words(text))
-    stem.with_name(stem.name + ".md").write_text(body, encoding="utf-8", newline="\n")
 
 
 def _words(table: pd.DataFrame) -> list[str]:

@@ -1,0 +1,140 @@
+"""The whole report: the same bytes each time, without torch, and whatever the run went through."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from bench.report import headline_text, write_report
+
+AXES = {"path": ["straight", "noisy"], "solver.steps": ["5", "20"]}
+REPOSITORY = Path(__file__).parents[2]
+
+
+def one_score(cell):
+    """A single floored metric, so that few figures are drawn."""
+    seed, steps = cell["seed"], int(cell["solver.steps"])
+    score = 0.2 + 0.01 * seed + 1 / steps
+    return {
+        "wasserstein": score,
+        "wasserstein_floor": 0.18,
+        "wasserstein_excess": (score**2 - 0.18**2) ** 0.5,
+        "nfe": float(steps),
+        "sample_seconds": 0.01 * steps,
+        "train_seconds": 3.0,
+    }
+
+
+def contents(folder):
+    return {str(file.relative_to(folder)): file.read_bytes() for file in sorted(folder.rglob("*")) if file.is_file()}
+
+
+def test_same_inputs_give_the_same_bytes_in_another_process(make_run, tmp_path):
+    first = make_run(AXES, measure=one_score, store=True, name="first")
+    second = make_run(AXES, measure=one_score, name="second")
+    report = write_report(first, tmp_path / "store")
+    code = (
+        "import sys; from pathlib import Path; from bench.report import write_report;"
+        f"write_report(Path({str(second)!r}), Path({str(tmp_path / 'store')!r}));"
+        "assert 'torch' not in sys.modules"
+    )
+    environment = {**os.environ, "PYTHONHASHSEED": "7", "TZ": "Asia/Tokyo", "MPLBACKEND": "agg"}
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=REPOSITORY, env=environment)
+    assert report.warnings == []
+    assert contents(first) == contents(second)
+    assert {file.name for file in (first / "figures").iterdir()} == {
+        "score_vs_nfe-wasserstein.svg", "score_vs_seconds-wasserstein.svg", "factors-wasserstein.svg",
+        "samples.svg", "way.svg", "losses.svg",
+    }  # fmt: skip
+    for file in (first / "figures").iterdir():
+        words = {element.tag.rpartition("}")[2] for element in ElementTree.parse(file).iter()}
+        assert "date" not in words
+        assert file.stat().st_size < 300_000
+    before = contents(first)
+    write_report(first, None)
+    assert contents(first) == before, "without the store, what was drawn from it stays and so does the page"
+
+
+def test_importing_the_report_loads_neither_torch_nor_drawing_libraries():
+    code = "import sys, bench.stats, bench.report.page; print({'torch', 'matplotlib', 'seaborn'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], check=True, cwd=REPOSITORY, capture_output=True, text=True)
+    assert done.stdout.strip() == "set()"
+
+
+def test_page_links_only_to_what_exists_and_says_what_it_must(make_run):
+    pairs = [[s, 6 + s] for s in range(3)]
+    stated = {"claim": "Straight is better", "metric": "wasserstein", "better": "path=straight", "than": "path=noisy"}
+    folder = make_run(
+        AXES,
+        measure=one_score,
+        claims=[{**stated, "by": None, "margin": None, "at": None, "pairs": pairs}],
+        exclusions=[{"where": "path=vp", "because": "it is another question", "cells": 3}],
+        notices=["2 entries are of another build"],
+    )
+    report = write_report(folder, None)
+    page = report.page.read_text()
+    links = re.findall(r"\]\(([^)#]+)\)", page)
+    assert links
+    assert all((folder / link).is_file() for link in links)
+    for words in (
+        "# demo", "Does noise on the straight path help?", "Straight is better", "at least 6 seeds", "this run has 3",
+        "it is another question", "2 entries are of another build", "1a2b3c4d5e6f", "python -m bench run", "Excess",
+        "training | steps = 5000",
+    ):  # fmt: skip
+        assert words in page
+    assert "**" not in page
+    assert "2025" not in page
+    assert "wasserstein ↓" in headline_text(report, 100)
+
+
+@pytest.mark.parametrize(
+    ("axes", "seeds", "status"),
+    [({}, (0,), "ok"), ({}, (0,), "oom"), ({"path": ["a"]}, (0, 1), "ok"), ({"path": ["a", "b"]}, (0, 1), "cancelled")],
+)
+def test_degenerate_runs_get_a_report_without_warnings(make_run, axes, seeds, status):
+    def change(cell):
+        cell.update(status=status, reason="" if status == "ok" else "why not")
+
+    folder = make_run(axes, seeds, change=change, measure=one_score)
+    report = write_report(folder, folder / "nothing-here")
+    assert report.warnings == []
+    page = report.page.read_text()
+    assert ("why not" in page) == (status != "ok")
+    assert len(report.headline) == max(1, len(axes.get("path", [])))
+    assert list((folder / "figures").iterdir()) == []
+
+
+def test_a_figure_that_fails_costs_only_itself(make_run, tmp_path):
+    folder = make_run({"path": ["straight", "noisy"]}, (0,), measure=one_score, store=True)
+    for file in (tmp_path / "store").rglob("losses.npy"):
+        file.write_bytes(b"not an array")
+    report = write_report(folder, tmp_path / "store")
+    assert len(report.warnings) == 1
+    assert report.warnings[0].startswith("training loss: the figure could not be drawn")
+    assert "training loss: the figure could not be drawn" in report.page.read_text()
+    assert (folder / "figures" / "samples.svg").is_file()
+
+
+def test_what_an_earlier_report_left_and_no_longer_applies_goes(make_run):
+    folder = make_run({}, (0,), measure=one_score)
+    (folder / "figures").mkdir()
+    for old in (folder / "figures" / "score_vs_nfe-fid.svg", folder / "tables" / "fid.csv"):
+        old.write_text("old")
+    write_report(folder, None)
+    assert not (folder / "figures" / "score_vs_nfe-fid.svg").exists()
+    assert not (folder / "tables" / "fid.csv").exists()
+    assert (folder / "tables" / "records.csv").is_file()
+
+
+def test_awkward_numbers_and_labels_can_still_be_drawn(make_run):
+    def measure(cell):
+        return {"wasserstein": -0.5 + 0.1 * int(cell["solver.steps"]), "nfe": float(cell["solver.steps"])}
+
+    axes = {"path": ["$x", "a_b^c$", "long " * 20], "solver.steps": ["1", "5", "9"]}
+    report = write_report(make_run(axes, (0, 1), measure=measure), None)
+    assert report.warnings == []
+    assert "score_vs_nfe-wasserstein.svg" in report.page.read_text()

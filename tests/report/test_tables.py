@@ -1,0 +1,169 @@
+"""Tables against numbers worked out from the records, and text that shows labels as they are."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from bench.errors import StoreError
+from bench.report import tables
+from bench.report.results import load_results
+from bench.stats import mean_interval
+
+AXES = {"path": ["straight", "noisy"], "solver": ["euler", "heun"]}
+
+
+def read(folder, name):
+    return pd.read_csv(folder / "tables" / f"{name}.csv", keep_default_na=False)
+
+
+def fail(status, **where):
+    def change(cell):
+        if all(cell[key] == value for key, value in where.items()):
+            cell.update(status=status, reason="it went wrong")
+
+    return change
+
+
+def test_headline_is_mean_and_interval_over_seeds_beside_floor_and_excess(make_run):
+    folder = make_run(AXES)
+    tables.write_tables(load_results(folder))
+    records = read(folder, "records")
+    headline = read(folder, "headline")
+    assert headline[["path", "solver"]].to_numpy().tolist() == [[p, s] for p in AXES["path"] for s in AXES["solver"]]
+    row = headline.iloc[1]
+    mine = records[(records["path"] == "straight") & (records["solver"] == "heun")]
+    for metric in ("wasserstein", "wasserstein_floor", "wasserstein_excess", "mmd", "mmd_floor", "nfe"):
+        wanted = mean_interval(pd.to_numeric(mine.loc[mine["metric"] == metric, "value"]))
+        found = [float(row[metric]), float(row[f"{metric}_low"]), float(row[f"{metric}_high"]), int(row[f"{metric}_n"])]
+        assert found == pytest.approx([wanted.mean, wanted.low, wanted.high, wanted.n])
+    assert (row["seeds_ok"], row["seeds_of"]) == (3, 3)
+    assert "mmd_excess" not in headline
+
+
+def test_a_diverged_cell_is_counted_and_not_averaged_away(make_run):
+    folder = make_run(AXES, change=fail("diverged", path="noisy", solver="heun", seed=1))
+    results = load_results(folder)
+    tables.write_tables(results)
+    row = read(folder, "headline").iloc[3]
+    assert (row["seeds_ok"], row["seeds_of"], row["wasserstein_n"]) == (2, 3, 2)
+    text = tables.headline_text(results).iloc[3]
+    assert text["wasserstein ↓"].endswith("(2/3)")
+    assert text["seeds ok"] == "2/3"
+    failures = read(folder, "failures")
+    assert failures[["cell", "status", "what"]].to_numpy().tolist() == [[10, "diverged", "cell"]]
+
+
+def test_a_combination_without_any_score_says_why(make_run):
+    results = load_results(make_run(AXES, change=fail("timeout", path="noisy", solver="heun")))
+    assert tables.headline_text(results)["wasserstein ↓"].iloc[3] == "timeout"
+    groups = tables.failure_groups(results)
+    assert groups[["status", "count", "where"]].to_numpy().tolist() == [["timeout", "3", "path=noisy, solver=heun"]]
+
+
+def test_a_metric_that_fails_on_a_good_cell_is_a_failure_of_its_own(make_run):
+    folder = make_run(AXES)
+    records = read(folder, "records")
+    lost = (records["cell"] == 4) & (records["metric"] == "mmd")
+    records["value"] = records["value"].astype(object)
+    records.loc[lost, ["value", "status", "reason"]] = ["", "failed", "no number"]
+    records.to_csv(folder / "tables" / "records.csv", index=False)
+    results = load_results(folder)
+    assert tables.failures(results)[["cell", "what", "reason"]].to_numpy().tolist() == [[4, "mmd", "no number"]]
+    row = tables.headline(results).iloc[1]
+    assert (row["mmd_n"], row["wasserstein_n"]) == (2, 3)
+
+
+def test_sample_sizes_do_not_share_a_column(make_run):
+    axes = {"path": ["straight", "noisy"], "sampling.n": ["256", "1024"]}
+    results = load_results(make_run(axes))
+    assert [score.key for score in results.scores[:2]] == ["wasserstein[n=256]", "wasserstein[n=1024]"]
+    headline = tables.headline(results)
+    assert headline["wasserstein[n=256]_n"].tolist() == [3, 0, 3, 0]
+    assert headline["wasserstein_floor[n=1024]_n"].tolist() == [0, 3, 0, 3]
+    assert "wasserstein" not in headline
+
+
+def test_times_of_two_devices_do_not_share_a_column(make_run):
+    def place(cell):
+        cell["device"] = "gpu" if cell["path"] == "noisy" else "cpu"
+
+    results = load_results(make_run(AXES, change=place))
+    assert results.times("sample_seconds") == {"cpu": "sample_seconds[cpu]", "gpu": "sample_seconds[gpu]"}
+    text = tables.headline_text(results)
+    assert text["sampling [s] gpu"].tolist()[:2] == ["–", "–"]
+    assert "–" not in text["sampling [s] gpu"].tolist()[2:]
+
+
+def test_pivot_holds_each_combination_once(make_run):
+    results = load_results(make_run({**AXES, "dataset": ["moons", "rings"]}))
+    numbers, text = tables.pivot(results, results.scores[0])
+    assert list(numbers.columns) == ["path", "dataset", "solver=euler", "solver=heun"]
+    means = results.over_seeds("wasserstein")["mean"].to_numpy()
+    assert sorted(numbers[["solver=euler", "solver=heun"]].to_numpy().ravel()) == pytest.approx(sorted(means))
+    assert text.shape == numbers.shape
+
+
+def test_labels_are_shown_and_never_interpreted(make_run):
+    labels = ["none", "nan", "007", "a|b", "<b>*x*", "NA", "$y$"]
+    folder = make_run({"path": labels})
+    results = load_results(folder)
+    tables.write_tables(results)
+    assert results.labels("path") == labels
+    assert read(folder, "headline")["path"].astype(str).tolist() == labels
+    lines = (folder / "tables" / "headline.md").read_text().splitlines()[2:]
+    assert [line.split(" ")[1] for line in lines] == [
+        "none", "nan", "007", "a\\|b", "&lt;b>\\*x\\*", "NA", "\\$y\\$",
+    ]  # fmt: skip
+
+
+def test_a_long_headline_keeps_each_solver_at_its_largest_cost(make_run):
+    axes = {"path": ["straight", "noisy"], "solver": ["euler", "heun"], "solver.steps": [str(2**k) for k in range(11)]}
+    results = load_results(make_run(axes, seeds=(0,)))
+    table, note = tables.compact(results, tables.headline_text(results))
+    assert table["solver.steps"].tolist() == ["1024"] * 4
+    assert note == "4 of 44 combinations, each solver at its largest NFE."
+
+
+def test_terminal_table_fits_and_names_what_it_leaves_out(make_run):
+    results = load_results(make_run(AXES))
+    table = tables.headline_text(results)
+    text = tables.plain_table(table, 70)
+    body, _, left_out = text.partition("(no room for: ")
+    assert max(len(line) for line in body.splitlines()) <= 70
+    assert "sampling [s]" in left_out
+    assert "wasserstein ↓" in body
+    assert "no room" not in tables.plain_table(table, 400)
+
+
+def test_claims_are_worded_by_the_side_on_which_the_interval_lies(make_run):
+    def stated(pairs):
+        common = {"metric": "wasserstein", "by": None, "margin": None, "at": None, "claim": "c"}
+        return {**common, "better": "path=straight", "than": "path=noisy", "pairs": pairs}
+
+    fair = [[s, 6 + s] for s in range(3)] + [[3 + s, 9 + s] for s in range(3)]
+    turned = [[b, a] for a, b in fair]
+    results = load_results(make_run(AXES, claims=[stated(fair), stated(turned), stated([])]))
+    table = tables.claims(results)
+    assert table["difference"][0] == pytest.approx(-table["difference"][1])
+    assert table["difference"][0] > 0
+    assert "is lower than" in table["words"][0]
+    assert "claim's side" in table["words"][0]
+    assert "against the claim" in table["words"][1]
+    assert table["words"][2].startswith("No difference can be given")
+    assert table["n"].tolist() == [3, 3, 0]
+
+
+def test_numbers_that_are_not_finite_count_as_missing(make_run):
+    def measure(cell):
+        return {"wasserstein": math.inf if cell["seed"] == 0 else 0.5, "nfe": 10.0}
+
+    results = load_results(make_run(AXES, measure=measure))
+    assert results.over_seeds("wasserstein")["n"].tolist() == [2] * 4
+    assert np.isfinite(results.over_seeds("wasserstein")["mean"]).all()
+
+
+def test_a_folder_without_a_run_is_refused(tmp_path):
+    with pytest.raises(StoreError, match="run the suite first"):
+        load_results(tmp_path)
