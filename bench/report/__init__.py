@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from bench.report.page import Report
 
-__all__ = ["headline_text", "write_report"]
+__all__ = ["headline_text", "read_report", "write_report"]
 
 
 def write_report(folder: Path, store_root: Path | None = None) -> Report:
@@ -24,8 +24,15 @@ def write_report(folder: Path, store_root: Path | None = None) -> Report:
     return page.write_report(folder, store_root)
 
 
-def headline_text(report: Report, width: int = 100) -> str:
-    """The report's headline as a plain table for a terminal of `width` columns."""
+def read_report(folder: Path) -> Report:
+    """The report of the run in `folder` as it stands; see `bench.report.page`."""
     from bench.report import page
 
-    return page.headline_plain(report, width)
+    return page.read_report(folder)
+
+
+def headline_text(run: Report | Path, width: int = 100) -> str:
+    """A run's headline, given its report or its folder, as a plain table for a terminal of `width` columns."""
+    from bench.report import page
+
+    return page.headline_plain(run, width)

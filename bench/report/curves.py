@@ -33,6 +33,8 @@ COST_AXES = frozenset({"solver", "solver.steps", "solver.rtol", "solver.atol", "
 """Axes along which a curve runs; the others tell curves apart."""
 
 MOST_PAGES = 12
+MOST_ROWS = 3
+MOST_ACROSS = 4
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,7 @@ class Roles:
     colour: str | None
     style: str | None
     facet: str | None
+    row: str | None
     page: tuple[str, ...]
 
 
@@ -106,7 +109,8 @@ def _points(results: Results, score: Score, cost: str) -> pd.DataFrame:
 
 
 def _roles(results: Results, points: pd.DataFrame) -> Roles:
-    """Data sets side by side, the axis with the most effect in colour, the solver in dashes and markers.
+    """Data sets side by side, the axis with the most effect in colour, the solver in dashes and markers,
+    a further axis of few labels in rows, and a figure for each label of what is left.
 
     A solver whose settings are not told apart by the NFE is shown by its label instead of its name.
     """
@@ -121,11 +125,14 @@ def _roles(results: Results, points: pd.DataFrame) -> Roles:
     means = points["mean"]
     rest.sort(key=lambda axis: -effect(results, axis, np.log(means) if (means > 0).all() else means))
     if not rest:
-        return Roles(solver, None, facet, ())
+        return Roles(solver, None, facet, None, ())
     colour, *more = rest
     if facet is None and more:
         facet, *more = more
-    return Roles(colour, solver, facet, tuple(more))
+    row = next((axis for axis in more if facet and points[axis].nunique() <= MOST_ROWS), None)
+    if facet and points[facet].nunique() > MOST_ACROSS:
+        row = None
+    return Roles(colour, solver, facet, row, tuple(axis for axis in more if axis != row))
 
 
 def _pages(points: pd.DataFrame, roles: Roles) -> Iterator[tuple[str, str, pd.DataFrame]]:
@@ -142,17 +149,20 @@ def _pages(points: pd.DataFrame, roles: Roles) -> Iterator[tuple[str, str, pd.Da
 
 
 def _facets(points: pd.DataFrame, roles: Roles) -> tuple[Figure, list[Axes], list[pd.DataFrame]]:
-    """A figure with a panel per label of the facet, titled; the panels' axes and points."""
-    groups = [("", points)] if roles.facet is None else list(points.groupby(roles.facet, sort=False))
-    rows, columns = fold(len(groups), 4)
-    figure, grid = panels(rows, columns, width=4.2 if len(groups) == 1 else 3.1)
+    """A figure with a panel per label of the facet (across) and the row (down), titled; its axes and points."""
+    by = [axis for axis in (roles.row, roles.facet) if axis]
+    parts = [part for _, part in points.groupby(by, sort=False)] if by else [points]
+    rows, columns = fold(len(parts), MOST_ACROSS)
+    if roles.row and roles.facet and len(parts) == points[roles.row].nunique() * points[roles.facet].nunique():
+        rows, columns = points[roles.row].nunique(), points[roles.facet].nunique()
+    figure, grid = panels(rows, columns, width=4.2 if len(parts) == 1 else 3.1)
     axes = list(grid.flat)
-    for spare in axes[len(groups) :]:
+    for spare in axes[len(parts) :]:
         spare.set_visible(False)
-    for ax, (label, _) in zip(axes, groups, strict=False):
-        if roles.facet:
-            ax.set_title(shown(f"{roles.facet} = {label!s}", 38))
-    return figure, axes[: len(groups)], [part for _, part in groups]
+    for ax, part in zip(axes, parts, strict=False):
+        title = ", ".join(f"{axis} = {part[axis].iloc[0]}" for axis in reversed(by))
+        ax.set_title(shown(title, 46))
+    return figure, axes[: len(parts)], parts
 
 
 def _curves(points: pd.DataFrame, roles: Roles, results: Results) -> Iterator[tuple[Any, int, pd.DataFrame]]:
@@ -286,4 +296,6 @@ def _bands(points: pd.DataFrame) -> str:
 def _floor_words(points: pd.DataFrame, score: Score) -> str:
     if points["floor"].isna().all():
         return ""
-    return " Dashed: the floor, what a perfect sampler would score" + (" (approximate)." if score.approximate else ".")
+    return " Dashed: the floor, what a perfect sampler would score" + (
+        " (≈ where no exact flow is known)." if score.approximate else "."
+    )

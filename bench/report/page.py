@@ -37,7 +37,7 @@ DATED = ("started", "date", "time", "host", "hostname", "user")
 class Report:
     """What was written: the page, its headline as text cells, and what could not be made."""
 
-    page: Path
+    path: Path
     headline: pd.DataFrame
     note: str
     warnings: list[str]
@@ -66,9 +66,21 @@ def write_report(folder: Path, store_root: Path | None = None) -> Report:
     return Report(page, table, note, warnings)
 
 
-def headline_plain(report: Report, width: int = 100) -> str:
-    """The headline for a terminal of `width` columns."""
-    return plain_table(report.headline, width) + (f"{report.note}\n" if report.note else "")
+def read_report(folder: Path) -> Report:
+    """The report of the run in `folder` as it stands, nothing written. Raises StoreError as `write_report`."""
+    results = load_results(Path(folder))
+    table, note = compact(results, headline_text(results))
+    return Report(results.folder / "report.md", table, note, [])
+
+
+def headline_plain(run: Report | Path, width: int = 100) -> str:
+    """The headline for a terminal of `width` columns, of a report or of a run's folder."""
+    if isinstance(run, Report):
+        table, note = run.headline, run.note
+    else:
+        results = load_results(Path(run))
+        table, note = compact(results, headline_text(results))
+    return plain_table(table, width) + (f"{note}\n" if note else "")
 
 
 def _render(about: Mapping[str, Any]) -> str:
@@ -110,8 +122,19 @@ def _context(results: Results) -> dict[str, Any]:
         "failure_rest": max(0, len(groups) - FAILURE_ROWS),
         "exclusions": suite.get("exclusions") or [],
         "fixed": _fixed(suite.get("fixed") or {}),
-        "notices": suite.get("notices") or [],
+        "notices": [*(suite.get("notices") or []), *_noted(results.records)],
     }
+
+
+def _noted(records: pd.DataFrame) -> list[str]:
+    """What the records say of themselves: timings beside other work, results of an older build."""
+    found = []
+    timed = records[(records["base"] == "sample_seconds") & records["value"].notna()]
+    if busy := int(timed["note"].str.contains("busy").sum()):
+        found.append(f"{busy} of {len(timed)} sampling times were taken while the machine was busy with other work.")
+    if stale := records.loc[records["note"].str.contains("stale"), "cell"].nunique():
+        found.append(f"{stale} cells hold results of an older build of the code, kept as asked.")
+    return found
 
 
 def _jobs(jobs: Mapping[str, Mapping[str, Any]]) -> str:

@@ -41,7 +41,8 @@ class Score:
     """A column of scores: one value of one metric at one sample size.
 
     `key`, `floor` and `excess` are columns of `Results.wide` (floor and excess empty where there is none);
-    `value` is its name in the suite; n: samples per evaluation; `approximate` speaks of the floor.
+    `value` is its name in the suite; n: samples per evaluation; `approximate`: combinations whose floor
+    is.
     """
 
     key: str
@@ -52,7 +53,7 @@ class Score:
     repeats: int | None
     floor: str
     excess: str
-    approximate: bool
+    approximate: frozenset[int]
 
     @property
     def label(self) -> str:
@@ -220,7 +221,7 @@ def _scores(name: str, about: dict[str, Any], records: pd.DataFrame) -> list[Sco
     for key, rows in sorted(found.groupby("metric", sort=False), key=lambda item: float(item[1]["n"].iloc[0])):
         tail = str(key).removeprefix(name)
         floor, excess = (f"{name}_{what}{tail}" for what in ("floor", "excess"))
-        notes = records.loc[records["metric"] == floor, "note"]
+        guessed = (records["metric"] == floor) & records["note"].str.contains("approximate")
         scores.append(
             Score(
                 key=str(key),
@@ -231,7 +232,7 @@ def _scores(name: str, about: dict[str, Any], records: pd.DataFrame) -> list[Sco
                 repeats=_only(rows["repeats"]),
                 floor=floor if floor in columns else "",
                 excess=excess if excess in columns else "",
-                approximate=bool(notes.eq("approximate").any()),
+                approximate=bool(notes.str.contains("approximate").any()),
             )
         )
     return scores

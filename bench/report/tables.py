@@ -63,9 +63,11 @@ def headline_text(results: Results) -> pd.DataFrame:
         table[score.key + ARROWS.get(score.direction, "")] = _texts(main, results)
         if score.floor:
             floor = results.over_seeds(score.floor)["mean"]
-            about = "≈ " if score.approximate else ""
             beside = [round_like(value, half) for value, half in zip(floor, main["half"], strict=True)]
-            table[f"{score.key} floor"] = [text if text == "–" else about + text for text in beside]
+            about = [combo in score.approximate for combo in floor.index]
+            table[f"{score.key} floor"] = [
+                f"≈ {text}" if near and text != "–" else text for text, near in zip(beside, about, strict=True)
+            ]
         if score.excess:
             table[f"{score.key} excess"] = _texts(results.over_seeds(score.excess), results)
     if results.wide["nfe"].notna().any():

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
+import pandas as pd
 import pytest
 
 from bench.report import headline_text, write_report
@@ -76,7 +77,7 @@ def test_page_links_only_to_what_exists_and_says_what_it_must(make_run):
         notices=["2 entries are of another build"],
     )
     report = write_report(folder, None)
-    page = report.page.read_text()
+    page = report.path.read_text()
     links = re.findall(r"\]\(([^)#]+)\)", page)
     assert links
     assert all((folder / link).is_file() for link in links)
@@ -89,6 +90,7 @@ def test_page_links_only_to_what_exists_and_says_what_it_must(make_run):
     assert "**" not in page
     assert "2025" not in page
     assert "wasserstein ↓" in headline_text(report, 100)
+    assert headline_text(folder, 100) == headline_text(report, 100)
 
 
 @pytest.mark.parametrize(
@@ -102,10 +104,24 @@ def test_degenerate_runs_get_a_report_without_warnings(make_run, axes, seeds, st
     folder = make_run(axes, seeds, change=change, measure=one_score)
     report = write_report(folder, folder / "nothing-here")
     assert report.warnings == []
-    page = report.page.read_text()
+    page = report.path.read_text()
     assert ("why not" in page) == (status != "ok")
     assert len(report.headline) == max(1, len(axes.get("path", [])))
     assert list((folder / "figures").iterdir()) == []
+
+
+def test_page_says_which_floors_are_approximate_and_which_times_were_disturbed(make_run):
+    folder = make_run(AXES, measure=one_score)
+    file = folder / "tables" / "records.csv"
+    records = pd.read_csv(file, keep_default_na=False)
+    records.loc[records["metric"] == "wasserstein_floor", "note"] = "approximate; stale"
+    records.loc[(records["metric"] == "sample_seconds") & (records["cell"] < 5), "note"] = "machine busy"
+    records.to_csv(file, index=False)
+    report = write_report(folder, None)
+    page = report.path.read_text()
+    assert report.headline["wasserstein floor"].str.startswith("≈ ").all()
+    assert "5 of 12 sampling times were taken while the machine was busy" in page
+    assert "12 cells hold results of an older build" in page
 
 
 def test_a_figure_that_fails_costs_only_itself(make_run, tmp_path):
@@ -115,7 +131,7 @@ def test_a_figure_that_fails_costs_only_itself(make_run, tmp_path):
     report = write_report(folder, tmp_path / "store")
     assert len(report.warnings) == 1
     assert report.warnings[0].startswith("training loss: the figure could not be drawn")
-    assert "training loss: the figure could not be drawn" in report.page.read_text()
+    assert "training loss: the figure could not be drawn" in report.path.read_text()
     assert (folder / "figures" / "samples.svg").is_file()
 
 
@@ -137,4 +153,4 @@ def test_awkward_numbers_and_labels_can_still_be_drawn(make_run):
     axes = {"path": ["$x", "a_b^c$", "long " * 20], "solver.steps": ["1", "5", "9"]}
     report = write_report(make_run(axes, (0, 1), measure=measure), None)
     assert report.warnings == []
-    assert "score_vs_nfe-wasserstein.svg" in report.page.read_text()
+    assert "score_vs_nfe-wasserstein.svg" in report.path.read_text()
