@@ -41,8 +41,8 @@ class Score:
     """A column of scores: one value of one metric at one sample size.
 
     `key`, `floor` and `excess` are columns of `Results.wide` (floor and excess empty where there is none);
-    `value` is its name in the suite; n: samples per evaluation; `approximate`: combinations whose floor
-    is.
+    `value` is its name in the suite; n: samples per evaluation; `approximate`: whether any
+    floor is.
     """
 
     key: str
@@ -53,7 +53,7 @@ class Score:
     repeats: int | None
     floor: str
     excess: str
-    approximate: frozenset[int]
+    approximate: bool
 
     @property
     def label(self) -> str:
@@ -118,6 +118,11 @@ class Results:
                 "of": table["size"].astype(int),
             }
         )
+
+    def approximate(self, score: Score) -> set[int]:
+        """Combinations whose floor is approximate."""
+        noted = (self.records["metric"] == score.floor) & self.records["note"].str.contains("approximate")
+        return set(self.cells.loc[self.records.loc[noted, "cell"], "combo"])
 
     def times(self, name: str) -> dict[str, str]:
         """Columns of `wide` that hold a time, by device; one device, one column."""
@@ -221,7 +226,7 @@ def _scores(name: str, about: dict[str, Any], records: pd.DataFrame) -> list[Sco
     for key, rows in sorted(found.groupby("metric", sort=False), key=lambda item: float(item[1]["n"].iloc[0])):
         tail = str(key).removeprefix(name)
         floor, excess = (f"{name}_{what}{tail}" for what in ("floor", "excess"))
-        guessed = (records["metric"] == floor) & records["note"].str.contains("approximate")
+        notes = records.loc[records["metric"] == floor, "note"]
         scores.append(
             Score(
                 key=str(key),

@@ -64,9 +64,10 @@ def headline_text(results: Results) -> pd.DataFrame:
         if score.floor:
             floor = results.over_seeds(score.floor)["mean"]
             beside = [round_like(value, half) for value, half in zip(floor, main["half"], strict=True)]
-            about = [combo in score.approximate for combo in floor.index]
+            near = results.approximate(score)
             table[f"{score.key} floor"] = [
-                f"≈ {text}" if near and text != "–" else text for text, near in zip(beside, about, strict=True)
+                f"≈ {text}" if combo in near and text != "–" else text
+                for combo, text in zip(floor.index, beside, strict=True)
             ]
         if score.excess:
             table[f"{score.key} excess"] = _texts(results.over_seeds(score.excess), results)
