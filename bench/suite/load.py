@@ -89,7 +89,7 @@ def _bytes(file: str | Path) -> bytes:
         except (OSError, ValueError):
             beside = []
         near = difflib.get_close_matches(str(file), beside, n=1)
-        raise UsageError(f"{file}: {said}.{f' Did you mean {quoted(near[0])}?' if near else ''}") from error
+        raise UsageError(f"{file}: {said}.{f' Did you mean {near[0]!r}?' if near else ''}") from error
 
 
 def _plugins(node: Node | None, folder: Path, faults: Faults) -> tuple[Tables, tuple[str, ...], bool]:

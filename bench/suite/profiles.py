@@ -110,10 +110,8 @@ def _taken(rest: str, change: Entry, root: Node) -> str:
         varied, _, own = text.partition(".")
         if varied != factor:
             continue
-        values = _values(block, Key(varied, own or None), node)
-        if own in asked or (
-            not own and any(_replaces(factor, value) or asked & _parameters(value) for value in values)
-        ):
+        values = [] if own else _values(block, Key(varied, None), node)
+        if own in asked or any(_replaces(factor, value) or asked & _parameters(value) for value in values):
             return block
     return ""
 

@@ -1,0 +1,147 @@
+"""Selectors on claims and on the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from bench.errors import UsageError
+from bench.suite import Claim, Suite
+
+Load = Callable[..., Suite]
+Faults = Callable[[str], dict[str, str]]
+
+GRID = (
+    "seeds: 2\n"
+    "grid: {path: {straight: linear, bent: {name: noisy_bridge, s: 0.5}}, solver: [euler, {name: heun, steps: 7}]}\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("only", "count"),
+    [
+        (["path=bent"], 4),
+        (["path=noisy_bridge"], 4),
+        (["path.name=noisy_bridge"], 4),
+        (["path.s=0.50"], 4),
+        (["path=bent,straight"], 8),
+        (["path=bent", "solver=euler"], 2),
+        (["solver=heun(steps=7)"], 4),
+        (["solver.steps=7,100", "seed=1"], 4),
+        (["target=exact"], 8),
+        (["replica=0"], 8),
+    ],
+)
+def test_only_keeps_what_fits(load: Load, only: list[str], count: int) -> None:
+    assert len(load(GRID, only=only).cells) == count
+
+
+@pytest.mark.parametrize(
+    ("only", "message"),
+    [
+        (["path=bnt"], "no cell has path 'bnt'. Did you mean 'bent'? Known: straight, bent."),
+        (["pth=bent"], "no axis or factor named 'pth'. Did you mean 'path'?"),
+        (["path.z=1"], "no parameter of path named 'z'"),
+        (["training=1"], "training has no name to match"),
+        (["path"], "write key=value"),
+        (["seed=7"], "no cell has seed '7'. Known: 0, 1."),
+        (["path=bent", "path=straight"], "no cell fits all of these at once"),
+    ],
+)
+def test_only_says_what_it_cannot_find(load: Load, only: list[str], message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        load(GRID, only=only)
+    assert message in str(caught.value)
+
+
+def test_an_unknown_profile_names_the_known(load: Load) -> None:
+    with pytest.raises(UsageError, match=r"'smok'. Did you mean 'smoke'\? Known: quick, smoke\."):
+        load("profiles: {smoke: {seeds: 1}}\n", profile="smok")
+
+
+def test_labels_that_look_like_numbers_are_texts_and_numbers_match_values(load: Load, faults: Faults) -> None:
+    claims = "[{claim: c, metric: nfe, better: %s, than: {solver.steps: many}}]"
+    text = f"grid: {{solver.steps: {{few: 5, many: 50}}}}\nclaims: {claims}\n"
+    for better in ("{solver.steps: few}", "{solver.steps: 5}"):
+        assert load(text % better).claims[0].pairs == ((0, 1),)
+    found = faults(text % "{solver.steps: '5'}")
+    assert "no cell has solver.steps '5'. Known: few, many." in found["claims[0].better.solver.steps"]
+
+
+def claim(load: Load, block: str, better: str, than: str, more: str = "") -> tuple[Claim, Suite]:
+    suite = load(f"{block}claims: [{{claim: c, metric: wasserstein, better: {better}, than: {than}{more}}}]\n")
+    return suite.claims[0], suite
+
+
+def test_a_claim_pairs_within_a_seed_on_all_that_it_does_not_name(load: Load) -> None:
+    made, suite = claim(load, GRID, "{path: straight}", "{path.name: noisy_bridge}")
+    labels, seed = suite.cells.labels, suite.cells.seed
+    assert len(made.pairs) == 4
+    for better, than in made.pairs:
+        assert (labels["path"][better], labels["path"][than]) == ("straight", "bent")
+        assert labels["solver"][better] == labels["solver"][than]
+        assert seed[better] == seed[than]
+
+
+def test_axes_in_step_and_ablations_are_named_together(load: Load) -> None:
+    made, _ = claim(load, "zip: {path: [linear, noisy_bridge], replica: [0, 1]}\n", "{path: linear}", "{replica: 1}")
+    assert made.pairs == ((0, 1),)
+    ablate = "ablate: {factors: {target: displacement, net.width: 9}}\n"
+    assert claim(load, ablate, "{target: exact}", "{target: displacement}")[0].pairs == ((0, 1), (2, 1))
+
+
+def test_a_budget_leaves_each_side_its_own_number_of_steps(load: Load) -> None:
+    grid = "grid: {solver: [heun, euler], solver.steps: [5, 10]}\n"
+    made, _ = claim(load, grid, "{solver: heun}", "{solver: euler}", ", at: nfe<=20, by: 12.5 %, margin: 0.25")
+    assert made.pairs == ((0, 2), (0, 3), (1, 2), (1, 3))
+    assert (made.at, made.by, made.margin) == ("nfe <= 20", 0.125, 0.25)
+    assert claim(load, grid, "{solver: heun}", "{solver: euler}")[0].pairs == ((0, 2), (1, 3))
+
+
+def test_an_included_cell_pairs_only_where_all_its_factors_agree(load: Load) -> None:
+    block = "grid: {solver: [heun, euler]}\ninclude: [{solver: midpoint}, {solver: rk4, path: noisy_bridge}]\n"
+    made, _ = claim(load, block, "{solver: [midpoint, rk4]}", "{solver: [heun, euler]}")
+    assert made.pairs == ((2, 0), (2, 1))
+
+
+def test_pairs_follow_the_cells_that_only_leaves(load: Load) -> None:
+    text = GRID + "claims: [{claim: c, metric: nfe, better: {path: straight}, than: {path: bent}}]\n"
+    suite = load(text, only=["solver=euler", "seed=1"])
+    assert suite.claims[0].pairs == ((0, 1),)
+    assert suite.cells.seed.tolist() == [1, 1]
+    assert load(text, only=["path=bent"]).claims[0].pairs == ()
+
+
+@pytest.mark.parametrize(
+    ("line", "key", "message"),
+    [
+        ("better: {path: straight}", "claims[0]", "lacks `than`"),
+        ("better: {path: straight}, than: {path: [straight, bent]}", "claims[0]", "share 4 cells"),
+        (
+            "better: {path: straight, target: displacement}, than: {path: bent}",
+            "claims[0].better.target",
+            "no cell has",
+        ),
+        ("better: {path: straight, path.s: 0.5}, than: {path: bent}", "claims[0]", "fits all of `better` at once"),
+        ("better: {path: straight}, than: {path: bent}, by: 0.1", "claims[0].by", "such as 10%"),
+        ("better: {path: straight}, than: {path: bent}, by: 100%", "claims[0].by", "between 0% and 100%"),
+        ("better: {path: straight}, than: {path: bent}, margin: '1'", "claims[0].margin", "number > 0"),
+        ("better: {path: straight}, than: {path: bent}, at: steps < 3", "claims[0].at", "nfe <= 20"),
+        ("better: {path: straight}, than: {path: bent}, buy: 1%", "claims[0].buy", "Did you mean 'by'?"),
+        ("better: {seed: 0}, than: {seed: 1}", "claims[0].better.seed", "of the same seed"),
+        ("better: {path: {a: 1}}, than: {path: bent}", "claims[0].better.path", "a text, a number"),
+    ],
+)
+def test_claims_that_cannot_be_judged(faults: Faults, line: str, key: str, message: str) -> None:
+    found = faults(f"{GRID}claims: [{{claim: c, metric: wasserstein, {line}}}]\n")
+    assert message in found[key]
+
+
+@pytest.mark.parametrize(("metric", "known"), [("mmd", False), ("wasserstein_excess", True), ("train_loss", True)])
+def test_a_claim_speaks_of_what_is_measured(load: Load, faults: Faults, metric: str, known: bool) -> None:
+    text = f"{GRID}claims: [{{claim: c, metric: {metric}, better: {{path: straight}}, than: {{path: bent}}}}]\n"
+    if known:
+        assert load(text).claims[0].metric == metric
+    else:
+        assert "Known: wasserstein, wasserstein_excess, nfe" in faults(text)["claims[0].metric"]
