@@ -179,7 +179,8 @@ ODD = [
     plain(f"a: {text}")["a"]
     for text in """
 ~ | true | -1 | 0 | 1e300 | "" | " " | x | heun | path | 10% | [] | {} | [[]] | [~] | [a, a] | {name: x}
-9e99 | {"": 1} | {name: [x]} | {a: {b: {}}} | {a.b.c: 1} | {path: linear} | {solver.steps: 3} | [{name: euler}] | {seed: 0} | [1, 2, 3]
+9e99 | {"": 1} | {name: [x]} | {a: {b: {}}} | {a.b.c: 1} | {path: linear}
+{solver.steps: 3} | [{name: euler}] | {seed: 0} | [1, 2, 3]
 """.strip()
     .replace("\n", " | ")
     .split(" | ")
