@@ -225,20 +225,23 @@ def _density(ax: Axes, arrays: Arrays, cell: dict[str, Any]) -> bool:
     """Contours of the target's density where the reference entry has it."""
     grid = [arrays.load(cell["reference_entry"], name) for name in ("density_x", "density_y", "density")]
     x, y, density = grid
-    if x is None or y is None or density is None or not density.max() > 0:
+    if x is None or y is None or density is None or min(density.shape) < 2 or not density.max() > 0:
         return False
-    stride = -(-len(x) // 80)
+    stride = max(1, min(len(x), len(y)) // 60)
     x, y, density = x[::stride], y[::stride], density[::stride, ::stride]
-    levels = density.max() * np.array([0.1, 0.4, 0.75])
+    flat = np.mean(density[density > 0] > 0.9 * density.max()) > 0.8  # a uniform law has an outline and no slopes
+    levels = density.max() * np.array([0.5] if flat else [0.1, 0.4, 0.75])
+    x, y = (np.concatenate([[2 * at[0] - at[1]], at, [2 * at[-1] - at[-2]]]) for at in (x, y))
+    density = np.pad(density, 1)  # so that an outline closes at the edge of the grid
     ax.contour(x, y, density, levels=levels, colors="0.25", linewidths=0.5, alpha=0.8)
     return True
 
 
 def _window(arrays: Arrays, cell: dict[str, Any], target: Floats) -> Floats:
-    """(x_min, x_max, y_min, y_max) that holds the target: the density's grid if there is one."""
+    """A window around the target, and around the density's grid if there is one."""
     x, y = (arrays.load(cell["reference_entry"], name) for name in ("density_x", "density_y"))
     if x is not None and y is not None and len(x) and len(y):
-        return np.array([x.min(), x.max(), y.min(), y.max()])
+        return _extent(np.array([[x.min(), y.min()], [x.max(), y.max()]]))
     return _extent(target)
 
 

@@ -160,8 +160,7 @@ def _facets(points: pd.DataFrame, roles: Roles) -> tuple[Figure, list[Axes], lis
     for spare in axes[len(parts) :]:
         spare.set_visible(False)
     for ax, part in zip(axes, parts, strict=False):
-        title = ", ".join(f"{axis} = {part[axis].iloc[0]}" for axis in reversed(by))
-        ax.set_title(shown(title, 46))
+        ax.set_title("\n".join(shown(f"{axis} = {part[axis].iloc[0]}", 40) for axis in reversed(by)))
     return figure, axes[: len(parts)], parts
 
 

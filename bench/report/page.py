@@ -37,10 +37,15 @@ DATED = ("started", "date", "time", "host", "hostname", "user")
 class Report:
     """What was written: the page, its headline as text cells, and what could not be made."""
 
-    path: Path
+    page: Path
     headline: pd.DataFrame
     note: str
     warnings: list[str]
+
+    @property
+    def path(self) -> Path:
+        """Where the page is."""
+        return self.page
 
 
 def write_report(folder: Path, store_root: Path | None = None) -> Report:

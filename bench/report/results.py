@@ -231,7 +231,7 @@ def _scores(name: str, about: dict[str, Any], records: pd.DataFrame) -> list[Sco
             Score(
                 key=str(key),
                 value=name,
-                unit=str(about.get("unit") or ""),
+                unit="" if about.get("unit") in (None, "1") else str(about["unit"]),
                 direction=str(about.get("direction") or "lower"),
                 n=_only(rows["n"]),
                 repeats=_only(rows["repeats"]),

@@ -228,7 +228,7 @@ def markdown(table: pd.DataFrame, text_columns: Sequence[str] = ()) -> str:
     Columns are set to the right except `text_columns`.
     """
     if table.empty:
-        return "None.\n" if not len(table.columns) else f"None ({len(table)} rows).\n"
+        return "None.\n"
     head = [escape(str(column)) for column in table.columns]
     rows = [[escape(_plain_cell(value)) for value in row] for row in table.itertuples(index=False)]
     align = ["left" if column in text_columns else "right" for column in table.columns]

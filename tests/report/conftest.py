@@ -217,7 +217,7 @@ def make_run(tmp_path: Path) -> Callable[..., Path]:
                 change(cell)
         folder = write_run(tmp_path / name, suite(list(axes), seeds, **about), cells, rows(cells, list(axes), measure))
         if store:
-            write_store(tmp_path / "store", cells, n=200)
+            write_store(tmp_path / "store", cells, n=300)
         return folder
 
     return make
