@@ -27,7 +27,7 @@ report: $(RUN) ## write every report again from stored records
 	@$(BIN)/bench report
 
 test: $(DEV) ## run the tests
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist worksteal
 
 lint: $(DEV) ## check format, rules, types and import directions
 	$(BIN)/ruff format --check .

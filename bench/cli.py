@@ -17,7 +17,7 @@ from bench import __version__
 from bench.errors import BenchError, ComponentError, SuiteError, UsageError
 
 if TYPE_CHECKING:
-    from bench.execute import Results
+    from bench.execute import Engine, Results
     from bench.plan import Plan
     from bench.store import Store
     from bench.suite import Suite
@@ -63,9 +63,13 @@ def run(
     """Run suites: do what is missing, then write tables, figures and the report."""
     if stale not in {"redo", "keep"}:
         raise UsageError(f"--stale: no choice {stale!r}; known: redo, keep")
+    from bench.execute import LocalEngine
+
+    engine = LocalEngine(workers)
+    engine.warm_up()  # loads torch in the fork server while this process loads it too
     status = OK
     for suite in [_load(name, profile, only) for name in suites]:
-        status = max(status, _run(suite, device, results, workers, stale == "keep", fail_fast, bool(only)))
+        status = max(status, _run(suite, engine, device, results, stale == "keep", fail_fast, bool(only)))
         if status == INTERRUPTED:
             break
     raise typer.Exit(status)
@@ -138,7 +142,7 @@ def report(
         written = write_report(folder, results / "store")
         for text in written.warnings:
             err.print(f"warning: {text}", markup=False, highlight=False)
-        out.print(f"report: {written.path}", highlight=False)
+        out.print(f"report: {written.page}", highlight=False)
 
 
 @app.command("ls")
@@ -189,16 +193,10 @@ def schema(
 
 
 def _run(
-    suite: Suite,
-    device: str,
-    results: Path,
-    workers: int | None,
-    keep_stale: bool,
-    fail_fast: bool,
-    partial: bool,
+    suite: Suite, engine: Engine, device: str, results: Path, keep_stale: bool, fail_fast: bool, partial: bool
 ) -> int:
     from bench import records
-    from bench.execute import Estimator, LocalEngine, execute
+    from bench.execute import Estimator, execute
     from bench.progress import watcher
 
     began = time.monotonic()
@@ -206,7 +204,6 @@ def _run(
     store, provenance = _store(results), _provenance()
     store.sweep()
     laid = _plan(suite, provenance, place)
-    engine = LocalEngine(workers)
     out.print(f"{suite.name}: {len(suite.cells)} cells on {place}", highlight=False)
     with watcher(out, laid, Estimator(store), engine.slots) as watching, _terminated_as_interrupted():
         done = execute(

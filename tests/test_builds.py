@@ -61,7 +61,9 @@ def test_comments_docstrings_and_code_out_of_reach_do_not_count(digest, before, 
     assert digest(SOURCE) == digest(SOURCE.replace(before, after))
 
 
-@pytest.mark.parametrize(("before", "after"), [("SCALE = 2.0", "SCALE = 3.0"), ("SCALE * x", "x"), ("return used(x)", "return -used(x)")])
+@pytest.mark.parametrize(
+    ("before", "after"), [("SCALE = 2.0", "SCALE = 3.0"), ("SCALE * x", "x"), ("return used(x)", "return -used(x)")]
+)
 def test_code_within_reach_counts(digest, before, after):
     assert digest(SOURCE) != digest(SOURCE.replace(before, after))
 

@@ -41,7 +41,10 @@ def test_both_clocks_give_the_same_samples(path):
 
 
 def test_the_exact_flow_does_not_depend_on_noise_that_vanishes_at_the_ends():
-    straight, bridge = drawn(spec(n=64, solver=RK4(200))).samples, drawn(spec(NoisyBridge(0.5), n=64, solver=RK4(200))).samples
+    straight, bridge = (
+        drawn(spec(n=64, solver=RK4(200))).samples,
+        drawn(spec(NoisyBridge(0.5), n=64, solver=RK4(200))).samples,
+    )
     np.testing.assert_allclose(straight, bridge, rtol=0, atol=1e-4)
 
 
@@ -57,14 +60,18 @@ def test_the_oracle_scores_what_the_floor_says():
 def test_the_displacement_target_misses_the_law_on_the_bridge():
     made = reference.reference(reference.ReferenceJob(LAW, 1024, 1, "flow", seed=0))
     floor = w2(made.floor[0], made.reference[0])
-    wrong = w2(drawn(spec(NoisyBridge(0.5), n=1024, repeats=1, solver=RK4(60)), "displacement").samples[0], made.reference[0])
+    wrong = w2(
+        drawn(spec(NoisyBridge(0.5), n=1024, repeats=1, solver=RK4(60)), "displacement").samples[0], made.reference[0]
+    )
     assert (wrong**2 - floor**2) ** 0.5 == pytest.approx(0.125, abs=0.03)
 
 
 def test_constant_noise_starts_and_ends_wider_by_its_own_law():
     job = spec(NoisyConstant(s=0.5), n=4096, repeats=1)
     assert sample.start(job, 0).std(axis=0) == pytest.approx(np.sqrt(1.25), rel=0.02)
-    assert np.cov(drawn(job).samples[0].T) == pytest.approx(np.cov(LAW.draw(200_000, 0, torch.Generator()).numpy().T) + 0.25 * np.eye(2), rel=0.05, abs=0.05)
+    assert np.cov(drawn(job).samples[0].T) == pytest.approx(
+        np.cov(LAW.draw(200_000, 0, torch.Generator()).numpy().T) + 0.25 * np.eye(2), rel=0.05, abs=0.05
+    )
 
 
 def test_evaluations_are_counted_at_the_field_and_batches_change_nothing_for_fixed_steps():
@@ -107,7 +114,11 @@ def test_reference_holds_the_modes_in_proportion():
 
 @pytest.mark.parametrize(
     ("dataset", "start", "kind"),
-    [("gaussian_mixture", "quasi", "flow"), ("checkerboard", "quasi", "scramble"), ("checkerboard", "independent", "independent")],
+    [
+        ("gaussian_mixture", "quasi", "flow"),
+        ("checkerboard", "quasi", "scramble"),
+        ("checkerboard", "independent", "independent"),
+    ],
 )
 def test_the_floor_is_the_best_that_the_law_admits(dataset, start, kind):
     law = DATASETS[dataset]()

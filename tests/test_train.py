@@ -1,6 +1,7 @@
 """Training: what it draws, what it minimises, and that its outcome is addressed by seed alone."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -89,7 +90,9 @@ def test_a_loss_that_is_not_finite_ends_the_training_with_its_step(job):
         run(replace(job, training=Training(steps=2000, batch=8, learning_rate=1e30)))
 
 
-@pytest.mark.parametrize("settings", [{"precision": "bf16"}, {"clip": 0.1}, {"optimizer": "adamw", "weight_decay": 0.1}])
+@pytest.mark.parametrize(
+    "settings", [{"precision": "bf16"}, {"clip": 0.1}, {"optimizer": "adamw", "weight_decay": 0.1}]
+)
 def test_every_setting_changes_the_outcome(job, settings):
     plain, changed = run(job), run(replace(job, training=replace(job.training, **settings)))
     assert np.isfinite(changed.losses).all()
@@ -101,5 +104,5 @@ def test_rate_warms_up_and_falls_to_nothing():
     rates = [train.rate(settings, step) for step in range(100)]
     assert rates[:10] == pytest.approx([(k + 1) / 10 for k in range(10)])
     assert rates[10] == 1
-    assert all(a > b for a, b in zip(rates[10:], rates[11:], strict=False))
+    assert all(a > b for a, b in pairwise(rates[10:]))
     assert rates[-1] < 1e-3

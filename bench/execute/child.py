@@ -14,7 +14,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass
 from multiprocessing import parent_process
 from multiprocessing.connection import Connection
@@ -42,7 +42,12 @@ def serve(pipe: Connection) -> None:
     os.setsid()
     _die_with_the_driver()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    batch = [Work(**{**item, "configs": [tuple(c) for c in item["configs"]]}) for item in json.loads(pipe.recv_bytes())]
+    with suppress(EOFError, BrokenPipeError):  # the driver is gone, and with it who would read this
+        _do_batch(pipe)
+
+
+def _do_batch(pipe: Connection) -> None:
+    batch = [_work(item) for item in json.loads(pipe.recv_bytes())]
 
     def send(message: dict[str, Any]) -> None:
         pipe.send_bytes(json.dumps(message).encode())
@@ -53,6 +58,10 @@ def serve(pipe: Connection) -> None:
     for work in batch:
         send({"event": "started", "job": work.id})
         send(attempt(work, send))
+
+
+def _work(item: dict[str, Any]) -> Work:
+    return Work(**{**item, "configs": [tuple(config) for config in item["configs"]]})
 
 
 def attempt(work: Work, send: Send) -> dict[str, Any]:

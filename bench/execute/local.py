@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerProcess
 
@@ -36,6 +37,11 @@ class LocalEngine:
         self._workers: list[_Worker] = []
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(["bench.execute.preload"])
+
+    def warm_up(self) -> None:
+        """Start the fork server, which loads torch meanwhile; returns at once."""
+        with _one_thread():
+            forkserver.ensure_running()
 
     @property
     def free(self) -> int:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from bench.report.page import Report
 
-__all__ = ["headline_text", "read_report", "write_report"]
+__all__ = ["headline_text", "write_report"]
 
 
 def write_report(folder: Path, store_root: Path | None = None) -> Report:
@@ -22,13 +22,6 @@ def write_report(folder: Path, store_root: Path | None = None) -> Report:
     from bench.report import page
 
     return page.write_report(folder, store_root)
-
-
-def read_report(folder: Path) -> Report:
-    """The report of the run in `folder` as it stands; see `bench.report.page`."""
-    from bench.report import page
-
-    return page.read_report(folder)
 
 
 def headline_text(run: Report | Path, width: int = 100) -> str:

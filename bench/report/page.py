@@ -71,13 +71,6 @@ def write_report(folder: Path, store_root: Path | None = None) -> Report:
     return Report(page, table, note, warnings)
 
 
-def read_report(folder: Path) -> Report:
-    """The report of the run in `folder` as it stands, nothing written. Raises StoreError as `write_report`."""
-    results = load_results(Path(folder))
-    table, note = compact(results, headline_text(results))
-    return Report(results.folder / "report.md", table, note, [])
-
-
 def headline_plain(run: Report | Path, width: int = 100) -> str:
     """The headline for a terminal of `width` columns, of a report or of a run's folder."""
     if isinstance(run, Report):

@@ -15,9 +15,7 @@ LAWS = [pytest.param(cls(), id=name) for name, cls in SOURCES.items()]
 VARIANTS = [
     *LAWS,
     pytest.param(DATASETS["two_moons"](noise=0.7, scale=1.0, shift=0.5), id="two_moons-wide"),
-    pytest.param(
-        DATASETS["pinwheel"](arms=3, radial=0.5, tangential=0.2, rate=0.6, scale=1.0), id="pinwheel-3"
-    ),
+    pytest.param(DATASETS["pinwheel"](arms=3, radial=0.5, tangential=0.2, rate=0.6, scale=1.0), id="pinwheel-3"),
     pytest.param(DATASETS["rings"](rings=2, radius=1.0, noise=0.4), id="rings-merging"),
     pytest.param(DATASETS["spirals"](arms=5, turns=0.5, noise=0.0), id="spirals-5"),
     pytest.param(DATASETS["two_gaussians"](distance=1.0), id="two_gaussians-near"),

@@ -34,9 +34,7 @@ def test_each_component_of_a_mixture_is_the_gaussian_that_it_says(name):
     law = DATASETS[name]()
     for k, (mean, covariance) in enumerate(zip(*law.mixture()[1:], strict=True)):
         u = uniforms(k, "component", 0, 2**13, 2, quasi=True)
-        whitened = np.linalg.solve(
-            np.linalg.cholesky(covariance), (law.place(np.full(len(u), k), u) - mean).T
-        )
+        whitened = np.linalg.solve(np.linalg.cholesky(covariance), (law.place(np.full(len(u), k), u) - mean).T)
         np.testing.assert_allclose(whitened.mean(1), 0, atol=0.01)
         np.testing.assert_allclose(np.cov(whitened), np.eye(2), atol=0.02)
 
