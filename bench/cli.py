@@ -230,7 +230,7 @@ def _publish(folder: Path, store: Store, cells: Any, table: Any, about: dict[str
         written = write_report(folder, store.root)
         for text in written.warnings:
             err.print(f"warning: {text}", markup=False, highlight=False)
-    out.print(headline_text(folder, out.width), markup=False, highlight=False)
+    out.print(headline_text(folder, out.width if out.is_terminal else 160), markup=False, highlight=False)
     out.print(f"report: {folder / 'report.md'}", highlight=False)
 
 

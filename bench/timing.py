@@ -12,7 +12,7 @@ import torch
 ROUNDS = 5
 """Rounds in which all candidates are timed in turn, so that a slow spell falls on all of them."""
 
-ENOUGH_SECONDS = 1.0
+ENOUGH_SECONDS = 0.3
 """A candidate timed three times and for this long sits out the later rounds."""
 
 BUSY = 0.9

@@ -246,7 +246,8 @@ def escape(text: str) -> str:
 def plain_table(table: pd.DataFrame, width: int) -> str:
     """A table for a terminal of `width` columns; columns that do not fit are left out and named.
 
-    Times go first, then floors, excesses, scores but the first, and last whatever stands on the right.
+    Times go first, then all that concerns scores but the first, then its excess and floor and the counts. The
+    labels and the first score stay even where they are wider than the terminal: without them nothing is said.
     """
     shown, dropped = table, list[str]()
     while True:
@@ -257,25 +258,28 @@ def plain_table(table: pd.DataFrame, width: int) -> str:
             disable_numparse=True,
         )
         widest = max((len(line) for line in text.splitlines()), default=0)
-        if widest <= width or len(shown.columns) <= 2:
-            return text + (f"\n(no room for: {', '.join(dropped)})" if dropped else "") + "\n"
         spare = _least_needed([str(column) for column in shown.columns])
+        if widest <= width or spare is None:
+            return text + (f"\n(no room for: {', '.join(dropped)})" if dropped else "") + "\n"
         dropped.append(spare)
         shown = shown.drop(columns=spare)
 
 
-def _least_needed(columns: Sequence[str]) -> str:
-    """The column of a headline that a narrow terminal can do without first."""
-    scores = [column for column in columns if column[-1:] in "↓↑"][1:]
+def _least_needed(columns: Sequence[str]) -> str | None:
+    """The column of a headline that a narrow terminal can do without first, none where all are needed."""
+    scores = [column for column in columns if column.endswith(tuple(ARROWS.values()))]
+    others = {score[:-2] for score in scores[1:]}
     for group in (
         [column for column in columns if "[s]" in column],
-        [column for column in columns if column.endswith(" floor")],
+        [c for c in columns if c.removesuffix(" floor") in others or c.removesuffix(" excess") in others],
+        scores[1:],
         [column for column in columns if column.endswith(" excess")],
-        scores,
+        [column for column in columns if column.endswith(" floor")],
+        [column for column in columns if column in {"seeds ok", "NFE"}],
     ):
         if group:
             return group[-1]
-    return columns[-1]
+    return None
 
 
 def _words(table: pd.DataFrame) -> list[str]:

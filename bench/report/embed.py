@@ -1,0 +1,39 @@
+"""Put generated tables into a Markdown page, so that no number in it is typed by hand.
+
+A page marks the place with `<!-- table: results/quick/tables/wasserstein.md -->` and `<!-- end -->`, each on
+a line of its own; paths are relative to the page.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from bench.errors import UsageError
+
+BLOCK = re.compile(r"(<!-- table: (?P<file>\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def embed(page: Path) -> int:
+    """Replace every marked block by its table; the number of blocks. Raises UsageError where a table is missing."""
+
+    def table(block: re.Match[str]) -> str:
+        file = page.parent / block["file"]
+        try:
+            text = file.read_text(encoding="utf-8").strip()
+        except OSError as error:
+            raise UsageError(
+                f"{page}: the table {block['file']} cannot be read ({error.strerror}); run its suite"
+            ) from None
+        return f"{block[1]}\n{text}\n\n{block[3]}"
+
+    try:
+        before = page.read_text(encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"{page}: cannot be read ({error.strerror})") from None
+    after, count = BLOCK.subn(table, before)
+    if not count:
+        raise UsageError(f"{page}: no block to fill; mark one with <!-- table: FILE --> and <!-- end -->")
+    if after != before:
+        page.write_text(after, encoding="utf-8", newline="\n")
+    return count
