@@ -23,8 +23,8 @@ help: ## list the targets
 bench: $(RUN) ## run SUITE in PROFILE on DEVICE, then print the headline and where the report is
 	@$(BIN)/bench run $(SUITE) $(if $(PROFILE),--profile $(PROFILE)) --device $(DEVICE)
 
-report: $(RUN) ## write every report again from stored records
-	@$(BIN)/bench report
+report: $(RUN) ## write every report again from stored records, and the README's tables
+	@$(BIN)/bench report --embed README.md
 
 test: $(DEV) ## run the tests
 	$(BIN)/pytest -n 2 --dist worksteal

@@ -127,9 +127,13 @@ def report(
         list[str] | None, typer.Argument(metavar="[SUITE]...", help="suites that have run; none: all")
     ] = None,
     results: ResultsDir = Path("results"),
+    embed: Annotated[
+        list[Path] | None, typer.Option("--embed", metavar="PAGE", help="a Markdown page whose marked tables to renew")
+    ] = None,
 ) -> None:
     """Write tables, figures and report.md again from stored records. Needs neither a GPU nor torch."""
     from bench.report import write_report
+    from bench.report.embed import embed as renew
 
     known = sorted(path.parent for path in results.glob("*/suite.json"))
     names = [Path(name).stem for name in folders] if folders else [path.name for path in known]
@@ -143,6 +147,8 @@ def report(
         for text in written.warnings:
             err.print(f"warning: {text}", markup=False, highlight=False)
         out.print(f"report: {written.page}", highlight=False)
+    for page in embed or []:
+        out.print(f"{page}: {renew(page)} tables renewed", highlight=False)
 
 
 @app.command("ls")
@@ -177,6 +183,28 @@ def list_components(
                 words = " | ".join(choice.allowed) or "whole number from 0"
                 out.print(f"  {name:<18} {choice.meaning}", markup=False, highlight=False)
                 out.print(f"      {words}; default {choice.default}", markup=False, highlight=False)
+
+
+@app.command()
+def check(
+    files: Annotated[
+        list[str] | None, typer.Argument(metavar="[FILE]...", help="plugin files; none: every built-in component")
+    ] = None,
+) -> None:
+    """Hold components to their contracts: a line for each law, with what is wrong and how to mend it."""
+    from collections import Counter
+
+    from bench.components import Tables
+    from bench.contracts import check, subjects
+
+    counts: Counter[str] = Counter()
+    for outcome in check(subjects(Tables(tuple(files or ())))):
+        counts[outcome.status] += 1
+        words = f": {outcome.words}" if outcome.words else ""
+        line = f"{outcome.status:<8} {outcome.subject.room} {outcome.subject.name}  {outcome.law}{words}"
+        out.print(line, markup=False, highlight=False)
+    out.print(f"{counts['ok']} laws hold, {counts['FAILED']} are broken, {counts['skipped']} skipped", highlight=False)
+    raise typer.Exit(FAILED if counts["FAILED"] else OK)
 
 
 @app.command()
