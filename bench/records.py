@@ -1,4 +1,7 @@
-"""What a run found, as tidy tables: one row per cell, metric and value."""
+"""What a run found, as tidy tables: one row per cell, metric and value.
+
+A metric's direction stands in the column `better` (lower, higher or none), since `direction` is a factor.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -86,12 +90,14 @@ def _rows(suite: Suite, plan: Plan, results: Results, cell: int, n: int) -> Iter
         value = outcome.entry.job[name] if outcome.ok and outcome.entry else None
         note = "machine busy" if kind == "time" and outcome.entry and outcome.entry.job["busy"] else ""
         yield _row(cell, name, value, unit, direction, n, outcome, note=note)
-    spent = 0.0
+    spent, last = 0.0, None
     for metric in suite.metrics:
         cls: Any = suite.tables.cls("metric", metric.name)
-        scored = _outcome(plan, results, cell, plan.cells[f"score/{metric.name}"][cell])
+        done = _outcome(plan, results, cell, plan.cells[f"score/{metric.name}"][cell])
+        spent += done.entry.job["score_seconds"] if done.ok and done.entry else math.nan
+        scored = _unless_undefined(done)
         floor_job = plan.cells[f"floor/{metric.name}"][cell]
-        floored = _outcome(plan, results, cell, floor_job)
+        floored = _unless_undefined(_outcome(plan, results, cell, floor_job))
         for name, measured in cls.values.items():
             unit, direction = measured.unit, measured.direction
             values = _values(scored, name)
@@ -104,9 +110,8 @@ def _rows(suite: Suite, plan: Plan, results: Results, cell: int, n: int) -> Iter
             both = scored if not scored.ok else floored
             over = excess(values, floors) if values and floors else None
             yield _row(cell, f"{name}_excess", over, unit, direction, n, both, note=note)
-        spent += scored.entry.job["score_seconds"] if scored.ok and scored.entry else math.nan
-        last = scored
-    if suite.metrics:
+        last = done if last is None or last.ok else last
+    if last is not None:
         yield _row(cell, "score_seconds", None if math.isnan(spent) else spent, "s", "none", n, last)
 
 
@@ -128,7 +133,7 @@ def _row(
         "metric": metric,
         "value": value,
         "unit": unit,
-        "direction": direction,
+        "better": direction,
         "n": n,
         "repeats": job.get("repeats", 1) if job else None,
         "status": outcome.status,
@@ -151,6 +156,12 @@ def _outcome(plan: Plan, results: Results, cell: int, job: JobId | None) -> Outc
     if cell in plan.refused:
         return Outcome("skipped", plan.refused[cell])
     return results.outcomes[job] if job else Outcome("skipped", "")
+
+
+def _unless_undefined(outcome: Outcome) -> Outcome:
+    """A metric that has no value for a cell is skipped with its reason; the job and the cell are well."""
+    reason = outcome.entry.job.get("undefined") if outcome.ok and outcome.entry else ""
+    return replace(outcome, status="skipped", reason=reason) if reason else outcome
 
 
 def _status(plan: Plan, results: Results, cell: int) -> tuple[str, str]:

@@ -141,7 +141,7 @@ def round_like(value: float, half_width: float) -> str:
 def claim_difference(records: pd.DataFrame, claim: Mapping[str, Any], axes: Sequence[str] = ()) -> Difference:
     """A claim's contrast: matched pairs averaged within a seed, then a t interval over the seeds.
 
-    `records` are tidy rows (cell, seed, axes, metric, value, n, unit, direction). Where lower is better
+    `records` are tidy rows (cell, seed, axes, metric, value, n, unit, better). Where lower is better
     the contrast is than - better, otherwise better - than. `by: .1` asks for a tenth: .9 than - better, or
     better - 1.1 than. `at: nfe <= 20` takes from each side the cells of the largest NFE up to 20, never the
     best ones; sides then meet whatever the solver's axes say. A seed that lacks any of its numbers is left
@@ -149,7 +149,7 @@ def claim_difference(records: pd.DataFrame, claim: Mapping[str, Any], axes: Sequ
     """
     cells = records.drop_duplicates("cell").set_index("cell")
     rows = _rows(records, claim["metric"])
-    unit, direction = _common(rows, "unit"), _common(rows, "direction")
+    unit, direction = _common(rows, "unit"), _common(rows, "better")
     pairs = pd.DataFrame(list(claim["pairs"]), columns=["better", "than"], dtype=int)
     pairs = pairs[pairs["better"].isin(cells.index) & pairs["than"].isin(cells.index)]
     pairs = pairs.assign(seed=cells["seed"].reindex(pairs["better"]).to_numpy())

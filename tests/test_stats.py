@@ -21,8 +21,8 @@ def table(rows, axes=("path", "solver"), **columns):
         at = dict(zip(axes, labels, strict=True))
         common = {"cell": cell, "seed": seed, **at, "n": 1024, "device": "cpu", **columns}
         records += [
-            {**common, "metric": "score", "value": value, "unit": "data units", "direction": "lower"},
-            {**common, "metric": "nfe", "value": nfe, "unit": "", "direction": "lower"},
+            {**common, "metric": "score", "value": value, "unit": "data units", "better": "lower"},
+            {**common, "metric": "nfe", "value": nfe, "unit": "", "better": "lower"},
         ]
     return pd.DataFrame(records)
 
@@ -138,7 +138,7 @@ def test_by_asks_for_a_share_and_higher_turns_the_sign():
     records = table([(0, "p", "e", 8.0, 5), (0, "q", "e", 10.0, 5)])
     lower = stats.claim_difference(records, claim([[0, 1]], by=0.1), ["path", "solver"])
     assert lower.interval.mean == pytest.approx(0.9 * 10 - 8)
-    higher = stats.claim_difference(records.assign(direction="higher"), claim([[1, 0]], by=0.1), ["path", "solver"])
+    higher = stats.claim_difference(records.assign(better="higher"), claim([[1, 0]], by=0.1), ["path", "solver"])
     assert higher.interval.mean == pytest.approx(10 - 1.1 * 8)
 
 

@@ -175,7 +175,7 @@ def _typed(records: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
         given = records[column] if column in records else pd.Series("", index=records.index)
         records[column] = pd.to_numeric(given, errors="coerce").astype(float)
     records["value"] = records["value"].where(np.isfinite(records["value"]))
-    for column in ("status", "reason", "device", "note", "commit", "unit", "direction"):
+    for column in ("status", "reason", "device", "note", "commit", "unit", "better"):
         records[column] = records[column].astype(str) if column in records else ""
     records["metric"] = _qualify(records, names)
     return records

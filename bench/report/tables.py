@@ -155,7 +155,7 @@ def failure_groups(results: Results) -> pd.DataFrame:
 def claims(results: Results) -> pd.DataFrame:
     """A row per claim: difference (positive: the claim's side does better), interval, seeds and words."""
     about = ["seed", *results.axes, *(["solver.steps"] if "solver.steps" in results.cells else [])]
-    columns = ["base", "value", "n", "unit", "direction", "device"]
+    columns = ["base", "value", "n", "unit", "better", "device"]
     cells = results.cells[["cell", *dict.fromkeys(about)]].reset_index(drop=True)
     records = cells.merge(results.records[["cell", *columns]].rename(columns={"base": "metric"}), how="left")
     given = ["claim", "metric", "better", "than", "by", "margin", "at"]

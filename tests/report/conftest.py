@@ -136,7 +136,7 @@ def rows(
                     "metric": metric,
                     "value": value if cell["status"] == "ok" else "",
                     "unit": unit.get(metric, "s" if "seconds" in metric else ""),
-                    "direction": "none" if metric in NUMERIC else "lower",
+                    "better": "none" if metric in NUMERIC else "lower",
                     "n": cell.get("sampling.n", 1024),
                     "repeats": 2,
                     "status": cell["status"],
