@@ -1,0 +1,227 @@
+"""Speed of the inner loops, each beside a bare version of the same work; read the ratios in parentheses.
+
+`make micro` runs these; an ordinary test run skips them. Seconds depend on the machine, ratios hardly do.
+"""
+
+import hashlib
+import json
+
+import numpy as np
+import ot
+import pytest
+import torch
+from torch import nn
+from torchdiffeq import odeint
+
+from bench.components import Tables
+from bench.interfaces import Given
+from bench.plan import plan
+from bench.seeds import numpy_stream, stream
+from bench.settings import Training
+from bench.store import Store, write_array
+from bench.suite import load_suite
+from bench.train import TrainJob, draw, train
+
+TABLES = Tables()
+STEPS = 64
+ENDS = torch.tensor([0.0, 1.0], dtype=torch.float64)
+
+training = pytest.mark.benchmark(group="64 training steps, MLP 3x128, batch 256")
+sampling = pytest.mark.benchmark(group="20 Euler steps, MLP 3x128, n = 1024")
+scoring = pytest.mark.benchmark(group="score of 1024 samples against 1024")
+planning = pytest.mark.benchmark(group="1000 cells")
+finding = pytest.mark.benchmark(group="200 stored entries of 1024 points")
+
+
+def component(room, name, **given):
+    return TABLES.rooms[room][name](**given)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def job():
+    names = {"dataset": "gaussian_mixture", "source": "gaussian", "coupling": "independent", "path": "linear"}
+    parts = {room: component(room, name) for room, name in names.items()}
+    settings = Training(steps=STEPS, batch=256)
+    return TrainJob(**parts, target="exact", clock="noise_at_0", net=component("net", "mlp"), training=settings, seed=0)
+
+
+@pytest.fixture
+def net():
+    return component("net", "mlp").build((2,))
+
+
+@training
+def test_bare_loop(benchmark, job, net):
+    x_t, tau, target = draw(job, 0, 1)
+    optimizer = torch.optim.Adam(net.parameters(), lr=1e-3, fused=True)
+
+    def steps():
+        for _ in range(STEPS):
+            loss = nn.functional.mse_loss(net(x_t[0], tau[0]), target[0])
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+        return float(loss.detach())
+
+    first = steps()
+    assert benchmark(steps) < first
+
+
+@training
+def test_train(benchmark, job):
+    trained = benchmark(train, job, torch.device("cpu"), lambda *_: None)
+    assert len(trained.losses) == STEPS
+
+
+@training
+def test_draw_alone(benchmark, job):
+    batch = benchmark(draw, job, 0, STEPS)
+    assert batch.x_t.shape == (STEPS, 256, 2)
+
+
+@pytest.fixture
+def field(net):
+    net.requires_grad_(False)
+    return lambda t, x: net(x, t.to(x.dtype).expand(len(x)))
+
+
+@pytest.fixture
+def start():
+    return torch.randn(1024, 2, generator=stream(0, "micro"))
+
+
+def euler(field, x):
+    """The bare loop."""
+    with torch.no_grad():
+        for t in (torch.arange(20) / 20).unbind():
+            x = x + field(t, x) / 20
+    return x
+
+
+@sampling
+def test_bare_euler(benchmark, field, start):
+    end = benchmark(euler, field, start)
+    assert end.shape == start.shape
+
+
+@sampling
+def test_euler(benchmark, field, start):
+    solver = component("solver", "euler", steps=20)
+    end = benchmark(lambda: solver.solve(field, start, ENDS).states[-1])
+    torch.testing.assert_close(end, euler(field, start), rtol=1e-4, atol=1e-5)
+
+
+@sampling
+def test_torchdiffeq_euler(benchmark, field, start):
+    grid = torch.linspace(0, 1, 21, dtype=torch.float64)
+
+    def solve():
+        with torch.no_grad():
+            return odeint(field, start, ENDS, method="euler", options={"grid_constructor": lambda *_: grid})[-1]
+
+    torch.testing.assert_close(benchmark(solve), euler(field, start), rtol=1e-4, atol=1e-5)
+
+
+@pytest.fixture
+def clouds():
+    generator = numpy_stream(0, "micro")
+    return Given(samples=generator.normal(size=(1024, 2)), reference=generator.normal(size=(1024, 2)))
+
+
+@scoring
+def test_bare_emd2(benchmark, clouds):
+    cost = ot.dist(clouds.samples, clouds.reference, metric="sqeuclidean")
+    assert benchmark(ot.emd2, [], [], cost, numItermax=1_000_000) > 0
+
+
+@scoring
+@pytest.mark.parametrize("name", ["wasserstein", "mmd"])
+def test_metric(benchmark, clouds, name):
+    metric = component("metric", name)
+    values = benchmark(metric.measure, clouds)
+    assert 0 < values[name] < 1
+
+
+@pytest.fixture
+def suite(tmp_path):
+    file = tmp_path / "large.yaml"
+    file.write_text(
+        "question: How long does planning take?\nseeds: 10\ngrid:\n  path: [linear, noisy_bridge]\n"
+        "  net.width: [16, 32, 64, 128, 256]\n  solver.steps: [1, 2, 5, 10, 20, 30, 50, 100, 200, 500]\n"
+    )
+    return load_suite(file)
+
+
+@planning
+def test_bare_hashes(benchmark, suite):
+    """A hash of every cell's configuration, with nothing shared."""
+    cells = suite.cells
+    rows = [[cells.configs[f][i].values for f, i in zip(cells.index, row, strict=True)] for row in zip(
+        *(cells.index[f].tolist() for f in cells.index), strict=True
+    )]  # fmt: skip
+
+    def hashes():
+        return {hashlib.sha256(json.dumps(row, sort_keys=True).encode()).hexdigest() for row in rows}
+
+    assert len(rows) == 1000
+    assert len(benchmark(hashes)) == 100  # a configuration is the same for all seeds
+
+
+@planning
+def test_plan(benchmark, suite):
+    laid = benchmark(plan, suite, "this machine")
+    assert len(laid.cells["train"]) == 1000
+    assert (laid.count("train"), laid.count("sample")) == (100, 1000)
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory):
+    """A store of 200 sample entries, and their keys."""
+    store, keys = Store(tmp_path_factory.mktemp("store")), [f"{number:032x}" for number in range(200)]
+    for key in keys:
+        folder = store.staging("sample", key)
+        write_array(folder, "samples", numpy_stream(0, key).normal(size=(1024, 2)))
+        store.publish("sample", key, "a1b2c3d4e5f6", folder, {"seconds": 0.1, "group": "micro"})
+    return store.root, keys
+
+
+def found(store, keys):
+    return sum(store.find("sample", key, "a1b2c3d4e5f6") is not None for key in keys)
+
+
+@finding
+def test_bare_reads(benchmark, stored):
+    """Every array read and its checksum computed."""
+    root, _ = stored
+    files = sorted((root / "sample").glob("*/samples.npy"))
+
+    def read():
+        return len({hashlib.sha256(file.read_bytes()).digest() for file in files})
+
+    assert benchmark(read) == 200
+
+
+@finding
+def test_first_find(benchmark, stored):
+    """A store just opened verifies every checksum."""
+    root, keys = stored
+    assert benchmark(lambda: found(Store(root), keys)) == 200
+
+
+@finding
+def test_later_find(benchmark, stored):
+    """What was verified once is not read through again."""
+    root, keys = stored
+    store = Store(root)
+    found(store, keys)
+    assert benchmark(found, store, keys) == 200
+    entry = store.find("sample", keys[0], "a1b2c3d4e5f6")
+    np.testing.assert_array_equal(np.load(entry.place / "samples.npy"), numpy_stream(0, keys[0]).normal(size=(1024, 2)))
