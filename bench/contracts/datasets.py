@@ -240,7 +240,10 @@ def _density(law: Dataset) -> Floats | str:
     side = BINS * FINE
     steps = (np.arange(side) + 0.5) / side
     x, y = x_min + (x_max - x_min) * steps, y_min + (y_max - y_min) * steps
-    density = law.density(np.stack(np.meshgrid(x, y, indexing="ij"), axis=-1).reshape(-1, 2))
+    points = np.stack(np.meshgrid(x, y, indexing="ij"), axis=-1).reshape(-1, 2)
+    before = points.copy()
+    density = law.density(points)
+    unchanged(before, points, "the points x of the density")
     if density is None:
         return "gives no density"
     probability: Floats = density.reshape(side, side) * ((x_max - x_min) * (y_max - y_min) / side**2)

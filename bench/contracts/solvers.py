@@ -58,7 +58,7 @@ def meets_its_tolerance(solver: Solver) -> str | None:
     if not {"rtol", "atol"} <= names:
         return "has no parameters `rtol` and `atol`"
     x, errors = _start(), []
-    for tolerance in (1e-3, 1e-6):
+    for tolerance in (1e-3, 1e-5):
         tight: Solver = dataclasses.replace(solver, rtol=tolerance, atol=tolerance)  # type: ignore[type-var]
         errors.append(float((tight.solve(_swirl, x, ENDS).states[-1] - _turned(x, 1.0)).abs().max()))
         holds(

@@ -4,6 +4,7 @@ import pytest
 
 from bench.components import ROOMS, Tables
 from bench.contracts import CONTRACTS, outcome, subjects
+from bench.datasets import DATASETS
 from bench.nets import NETS
 from bench.paths import PATHS
 from bench.solvers import SOLVERS
@@ -27,6 +28,13 @@ def test_law(subject, law):
 
 
 VARIANTS = {
+    "dataset": [
+        DATASETS["two_moons"](noise=0.7, scale=1.0, shift=0.5),
+        DATASETS["pinwheel"](arms=3, radial=0.5, tangential=0.2, rate=0.6, scale=1.0),
+        DATASETS["rings"](rings=2, radius=1.0, noise=0.4),
+        DATASETS["spirals"](arms=5, turns=0.5, noise=0.0),
+        DATASETS["two_gaussians"](distance=1.0),
+    ],
     "path": [
         PATHS["linear"](sigma_min=0.1),
         PATHS["noisy_constant"](s=0.1),
