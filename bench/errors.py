@@ -3,13 +3,15 @@
 BenchError                    anything below; its text names the place, the fault and the remedy
 ├── SuiteError                the suite is wrong: every fault of the file at once (exit status 2)
 ├── UsageError                the command line is wrong (exit status 2)
-├── ComponentError            a plugin or a component breaks its contract
+├── ComponentError            a plugin that cannot be loaded, or a wrong component
+│   └── ContractBroken        a component does not do what its room promises
 ├── StoreError                the results folder cannot be used
 │   └── Corrupt               an entry's bytes differ from its checksums
 └── JobError                  one job ended without a result; carries the status of its record
     ├── Diverged              the loss or the samples are not finite
     ├── NotConverged          a solver stopped before its tolerance
-    └── Unavailable           what the job needs is not on this machine (its cells are skipped)
+    ├── Unavailable           what the job needs is not on this machine (its cells are skipped)
+    └── Undefined             a metric has no value for such a cell (that row is skipped, the cell stays ok)
 """
 
 from __future__ import annotations
@@ -56,6 +58,10 @@ class ComponentError(BenchError):
     """A plugin that cannot be loaded, or a component that breaks its contract."""
 
 
+class ContractBroken(ComponentError):
+    """A component does not do what its room promises: what failed, where, and how to mend it."""
+
+
 class StoreError(BenchError):
     """The results folder cannot be read or written."""
 
@@ -82,5 +88,11 @@ class NotConverged(JobError):
 
 class Unavailable(JobError):
     """What the job needs (a data set, weights, a device) is not on this machine."""
+
+    status = "skipped"
+
+
+class Undefined(JobError):
+    """A metric has no value for such a cell: not a failure, and the same on every machine."""
 
     status = "skipped"
