@@ -249,6 +249,8 @@ class Metric(ABC):
     values: ClassVar[Mapping[str, Measured]]
     inputs: ClassVar[tuple[str, ...]] = ("samples", "reference")
     floored: ClassVar[bool] = True
+    symmetric: ClassVar[bool] = True
+    """Samples and reference may be exchanged in values for which lower is better; False for a divergence."""
     version: ClassVar[int] = 1
 
     @abstractmethod
