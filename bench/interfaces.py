@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import numpy as np
@@ -22,6 +22,15 @@ if TYPE_CHECKING:
 
 Field = Callable[[Tensor, Tensor], Tensor]
 """Velocity dx/dt = field(t, x) in internal time; t: scalar tensor, x: (B, *S)."""
+
+Score = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""grad log p_t(x) = score(t, x, v), given the velocity v at t: scalar tensor, x, v: (B, *S)."""
+
+Noise = Callable[[int], Tensor]
+"""Standard normals of one step, noise(step): (B, *S), the same whenever they are asked for."""
+
+Integrate = Callable[[Field, Tensor, int], Tensor]
+"""End of a flow: integrate(field, x, steps) with x: (B, *S) at t = 0; returns (B, *S) at t = 1."""
 
 
 class Mixture(NamedTuple):
@@ -40,16 +49,24 @@ class Dataset(ABC):
 
     `training_only` names the parameters that change what a net is trained on but not the law that its
     samples are scored against. `standard_normal` marks N(0, I), which as a source takes the data's shape.
+    `points` is the size of a finite training set (none: every training point is fresh).
     """
 
     shape: ClassVar[tuple[int, ...]] = (2,)
     training_only: ClassVar[tuple[str, ...]] = ()
     standard_normal: ClassVar[bool] = False
+    points: int | None = None
 
     @property
     def modes(self) -> tuple[float, ...]:
         """Probability of each part of the law, sum 1; one part unless said otherwise."""
         return (1.0,)
+
+    @property
+    def classes(self) -> int:
+        """Number of classes that `draw_labelled` tells apart; 1 for a law that overrides `draw` alone."""
+        drawn_apart = type(self).draw is not Dataset.draw and type(self).draw_labelled is Dataset.draw_labelled
+        return 1 if drawn_apart else len(self.modes)
 
     @property
     @abstractmethod
@@ -65,10 +82,13 @@ class Dataset(ABC):
 
         The first coordinate then chooses the mode, the rest lie inside it. Returns (B, *S), float64.
         """
+        return self.place(self.mode_of(u), u[:, self.coordinates - self.inner :])
+
+    def mode_of(self, u: Floats) -> NDArray[np.int64]:
+        """Mode that each row of `from_uniform`'s uniforms falls into: (B,) in [0, K)."""
         if len(self.modes) == 1:
-            return self.place(np.zeros(len(u), dtype=np.int64), u)
-        edges = np.cumsum(self.modes)[:-1]
-        return self.place(np.searchsorted(edges, u[:, 0], side="right"), u[:, 1:])
+            return np.zeros(len(u), dtype=np.int64)
+        return np.searchsorted(np.cumsum(self.modes)[:-1], u[:, 0], side="right").astype(np.int64)
 
     @property
     def coordinates(self) -> int:
@@ -77,8 +97,20 @@ class Dataset(ABC):
 
     def draw(self, n: int, seed: int, generator: torch.Generator) -> Tensor:
         """N training points, (n, *S) float32. `seed` fixes what is drawn once (a finite training set)."""
-        u = torch.rand(n, self.coordinates, generator=generator, dtype=torch.float64)
-        return torch.from_numpy(self.from_uniform(u.clamp_(1e-12, 1 - 1e-12).numpy())).float()
+        return self.draw_labelled(n, seed, generator)[0]
+
+    def draw_labelled(self, n: int, seed: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """What `draw` returns, and the class of each point: (n,) int64, the mode unless said otherwise."""
+        u = self.uniforms(n, seed, generator).numpy()
+        return torch.from_numpy(self.from_uniform(u)).float(), torch.from_numpy(self.mode_of(u))
+
+    def uniforms(self, n: int, seed: int, generator: torch.Generator) -> Tensor:
+        """Uniforms that `draw` maps to points, (n, coordinates) float64 strictly inside (0, 1)."""
+        return torch.rand(n, self.coordinates, generator=generator, dtype=torch.float64).clamp_(1e-12, 1 - 1e-12)
+
+    def training_set(self, seed: int) -> Tensor | None:
+        """The finite training set of a seed, (points, *S) float32, or None where every point is fresh."""
+        return None
 
     def mixture(self) -> Mixture | None:
         """The law as a Gaussian mixture where it is one; the oracle and the error budget need it."""
@@ -175,13 +207,25 @@ def _mix(like: Tensor, *terms: tuple[Tensor, Tensor]) -> Tensor:
 
 
 class Coupling(ABC):
-    """Which source point goes with which data point of a batch."""
+    """Which source point goes with which data point of a batch.
+
+    `transport_batch` is the number of points that are paired together before they are cut into training
+    batches (none: the training batch). `labelled` asks for the classes of the data points.
+    """
 
     independent: ClassVar[bool] = False
+    labelled: ClassVar[bool] = False
+    transport_batch: int | None = None
 
     @abstractmethod
     def pair(self, x0: Tensor, x1: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Pairs of (x0, x1), each (B, *S); the marginals must stay the batch's own."""
+
+    def pair_labelled(
+        self, x0: Tensor, x1: Tensor, labels: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Pairs where the classes of the data points, labels: (B,), are known; called if `labelled`."""
+        return self.pair(x0, x1, generator)
 
 
 class Net(ABC):
@@ -205,6 +249,7 @@ class Solver(ABC):
     """Integrates dx/dt = field(t, x) from t = 0 to t = 1, and never asks outside [0, 1]."""
 
     adaptive: ClassVar[bool] = False
+    stochastic: ClassVar[bool] = False
     order: ClassVar[int]
 
     @abstractmethod
@@ -216,6 +261,16 @@ class Solver(ABC):
         return None
 
 
+class StochasticSolver(Solver):
+    """Follows a stochastic process with the flow's law at every time; its `solve` is the flow without noise."""
+
+    stochastic: ClassVar[bool] = True
+
+    @abstractmethod
+    def simulate(self, velocity: Field, score: Score, noise: Noise, x: Tensor, times: Tensor) -> Solution:
+        """States at `times` (F,) of one path of the process per point. x: (B, *S); t = 1 is never asked for a score."""
+
+
 @dataclass(frozen=True)
 class Measured:
     """A value that a metric returns: its unit and which way is better ("lower", "higher" or "none")."""
@@ -225,37 +280,85 @@ class Measured:
 
 
 @dataclass(frozen=True)
+class Exact:
+    """What is known exactly of a cell: its law, its path, and velocities in internal time (float64).
+
+    velocity: the marginal velocity of the path. regressed: what the cell's target regresses on, the same
+    object where the target is exact. linear: the velocity of the path (1 - t) x0 + t x1, the same object as
+    `velocity` where that is the path; its flow takes noise to the data's own law.
+    """
+
+    law: Dataset
+    path: Path
+    velocity: Field
+    regressed: Field
+    linear: Field
+
+
+@dataclass(frozen=True)
 class Given:
     """What a metric may look at; it gets exactly the inputs that it declares, the rest is None.
 
-    samples, reference: (n, *S) float64. trajectory: (F, n, *S) at `times` (F,).
+    | input | what |
+    | --- | --- |
+    | samples | (n, *S) float64, the ends of the cell's flow |
+    | start | (n, *S) float64, where each sample began at t = 0, and `start_scale` |
+    | trajectory | (F, m, *S) at `times` (F,): the ways of the first m samples of the first repeat |
+    | reference | (n, *S) float64, draws of the data's law |
+    | floor | (n, *S) float64, what a perfect sampler would have drawn |
+    | law | the data's law, without what only concerns training |
+    | training | (N, *S) float64, the points of a finite training set |
+    | field | the cell's velocity as it was sampled, in internal time, and `start_scale` |
+    | oracle | the exact velocities, where the data admits them |
+
+    `field` takes a scalar t and x: (B, *S) of any precision, asks the net in the net's own and answers in x's;
+    it is differentiable in x. start_scale: standard deviation of the normal start law, none for another source.
+    integrate(velocity, x, steps): the state at t = 1 of a fine fixed-step flow from x at t = 0.
     """
 
     samples: Floats | None = None
     reference: Floats | None = None
     trajectory: Floats | None = None
     times: Floats | None = None
+    start: Floats | None = None
+    start_scale: float | None = None
+    floor: Floats | None = None
+    law: Dataset | None = None
+    training: Floats | None = None
+    field: Field | None = None
+    oracle: Exact | None = None
+    integrate: Integrate | None = None
     seed: int = 0
-    extra: Mapping[str, object] = field(default_factory=dict)
+    repeat: int = 0
+
+
+INPUTS = ("samples", "start", "trajectory", "reference", "floor", "law", "training", "field", "oracle")
+"""Every input that a metric may declare; `Given` says what each is."""
 
 
 class Metric(ABC):
     """A pure function of its declared inputs; it never writes into them.
 
     `values` names what `measure` returns. `floored` says that the score of a perfect sampler is not 0 and
-    is reported beside it. A higher `version` makes stored scores of this metric stale.
+    is reported beside it; a floored metric declares samples, reference and law alone. A higher `version`
+    makes stored scores of this metric stale.
     """
 
     values: ClassVar[Mapping[str, Measured]]
     inputs: ClassVar[tuple[str, ...]] = ("samples", "reference")
     floored: ClassVar[bool] = True
+    excess: ClassVar[bool] = True
+    """Squares of score and floor subtract, so that sqrt|score^2 - floor^2| is what the score holds beyond its floor."""
     symmetric: ClassVar[bool] = True
     """Samples and reference may be exchanged in values for which lower is better; False for a divergence."""
     version: ClassVar[int] = 1
 
     @abstractmethod
     def measure(self, given: Given) -> Mapping[str, float]:
-        """One number per name in `values`. Raises JobError where there is no number to report."""
+        """One number per name in `values`.
+
+        Raises Undefined where the metric has no value for such a cell, another JobError where it failed.
+        """
 
 
 def checked_times(times: Sequence[float] | Tensor) -> Tensor:

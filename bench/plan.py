@@ -7,16 +7,17 @@ cells stay index columns throughout.
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bench.builds import build
-from bench.components import Config, Tables, choice
+from bench.components import Config, Tables, choice, parameter_names
+from bench.diffusion import derivable
+from bench.exact import law_of
 from bench.reference import floor_kind
 
 if TYPE_CHECKING:
@@ -93,6 +94,7 @@ class _Planner:
         columns: dict[str, list[JobId | None]] = {}
         refused: dict[int, str] = {}
         shared: dict[tuple[int, ...], _Shared] = {}
+        given: dict[tuple[int, ...], dict[str, Config]] = {}
         upstream = [factors.index(f) for f in (*TRAINING, "sampling", "replica")] + [len(factors)]
         names = ["train", "reference", "sample", "time"]
         names += [f"{kind}/{metric.name}" for metric in self.suite.metrics for kind in ("score", "floor")]
@@ -100,15 +102,20 @@ class _Planner:
             columns[name] = [None] * len(cells)
         for cell, row in enumerate(stacked.tolist()):
             common = tuple(row[i] for i in upstream)
+            if common not in given:
+                given[common] = {f: cells.configs[f][i] for f, i in zip(factors, row, strict=False)}
+            direction = cells.configs["direction"][row[factors.index("direction")]]
+            solver = cells.configs["solver"][row[factors.index("solver")]]
+            noiseless = self._noiseless(given[common], direction, solver)
+            if noiseless:  # before anything is planned, so that nothing is trained for it
+                refused[cell] = noiseless
+                continue
             if common not in shared:
-                values = {f: cells.configs[f][i] for f, i in zip(factors, row, strict=False)}
-                shared[common] = self._shared(values, row[-1])
+                shared[common] = self._shared(given[common], row[-1])
             known = shared[common]
             if known.refusal:
                 refused[cell] = known.refusal
                 continue
-            direction = cells.configs["direction"][row[factors.index("direction")]]
-            solver = cells.configs["solver"][row[factors.index("solver")]]
             drawn = self._drawn(known, direction, solver)
             columns["train"][cell], columns["reference"][cell] = known.train, known.reference
             for name, job in drawn.items():
@@ -131,7 +138,7 @@ class _Planner:
         if trained:
             shared.train = self._train(values, seed, replica)
         kind = floor_kind(self._component(law), self._component(values["source"]), sampling.start)
-        parts = (law.digest, sampling.n, sampling.repeats, kind, seed, replica)
+        parts = (law.digest, sampling.n, sampling.repeats, sampling.reference, kind, seed, replica)
         shared.reference = self._add(
             Job(
                 "reference",
@@ -178,7 +185,7 @@ class _Planner:
             used = {factor: known.values[factor] for factor in TRAINING}
             inputs = {"train": known.train}
         else:
-            oracle = [(known.law if f == "dataset" else known.values[f]) for f in ORACLE]
+            oracle = [(self._oracle_law(known) if f == "dataset" else known.values[f]) for f in ORACLE]
             upstream = [build(classes=[type(self._component(c)) for c in oracle if c.name is not None])]
             key = key_of("sample", [*(c.digest for c in oracle), known.seed, known.replica, *parts])
             used = {factor: known.values[factor] for factor in ORACLE}
@@ -200,7 +207,7 @@ class _Planner:
         jobs: dict[str, JobId | None] = {"sample": sample, "time": self._time(known, solver, sample, group)}
         for metric in self.suite.metrics:
             jobs[f"floor/{metric.name}"] = known.floors[str(metric.name)]
-            jobs[f"score/{metric.name}"] = self._score(metric, sample, known.reference)
+            jobs[f"score/{metric.name}"] = self._score(metric, sample, known)
         known.drawn[at] = jobs
         return jobs
 
@@ -213,7 +220,8 @@ class _Planner:
         elif known.trained:
             about = [known.values["net"].digest, str(self._component(known.law).shape)]
         else:
-            about = [known.law.digest, known.values["path"].digest, known.values["target"].digest]
+            about = [self._oracle_law(known).digest]
+            about += [known.values[factor].digest for factor in ("path", "target", "prediction")]
         return self._add(
             Job(
                 "time",
@@ -227,32 +235,60 @@ class _Planner:
             )
         )
 
-    def _score(self, metric: Config, sample: JobId, reference: JobId | None) -> JobId:
-        component = self._component(metric)
-        assert reference is not None
-        inputs = {"sample": sample}
-        if "reference" in component.inputs:
-            inputs["reference"] = reference
-        return self._scored("score", metric, inputs, self.jobs[sample])
+    def _score(self, metric: Config, sample: JobId, known: _Shared) -> JobId:
+        """Its key holds what the metric declares and nothing else; where samples start belongs to the sampling."""
+        asked, drawn = set(self._component(metric).inputs), self.jobs[sample]
+        inputs: dict[str, JobId] = {}
+        about: list[Config] = []
+        if asked & {"samples", "trajectory", "start"}:
+            inputs["sample"] = sample
+        if asked & {"reference", "floor"} and known.reference is not None:
+            inputs["reference"] = known.reference
+        if "field" in asked:
+            about += [drawn.configs["direction"]]
+            if known.train is None:
+                about += [drawn.configs[factor] for factor in ORACLE]
+            else:
+                inputs["train"] = known.train
+        if "oracle" in asked:
+            about += [known.law, *(known.values[factor] for factor in ("source", "coupling", "path", "target"))]
+        if "law" in asked:
+            about += [known.law]
+        if "training" in asked:
+            about += [known.values["dataset"]]
+        return self._scored("score", metric, inputs, drawn, about)
 
     def _floor(self, metric: Config, reference: JobId) -> JobId | None:
-        if not self._component(metric).floored:
+        component, of = self._component(metric), self.jobs[reference]
+        if not component.floored:
             return None
-        return self._scored("floor", metric, {"reference": reference}, self.jobs[reference])
+        about = [of.configs["dataset"]] if "law" in component.inputs else []
+        return self._scored("floor", metric, {"reference": reference}, of, about)
 
-    def _scored(self, kind: str, metric: Config, inputs: Mapping[str, JobId], of: Job) -> JobId:
+    def _scored(
+        self, kind: str, metric: Config, inputs: Mapping[str, JobId], of: Job, about: Sequence[Config]
+    ) -> JobId:
         component = self._component(metric)
         parts = [metric.digest, component.version, *(key for _, key in inputs.values())]
+        group = f"score/{metric.digest[:12]}/{of.configs['sampling'].digest[:12]}"
+        if about:
+            parts += [*(config.digest for config in about), of.seed, of.replica]
+        if "field" in component.inputs:
+            parts += [self._component(of.configs["sampling"]).weights]
+            group += f"/{of.configs['net'].digest[:12]}"
+        plain = set(component.inputs) <= {"samples", "reference", "floor"}
+        classes = [type(component), *(type(self._component(config)) for config in about if config.name is not None)]
+        modules = ["bench.score"] if plain else ["bench.score", "bench.exact"]
         return self._add(
             Job(
                 kind,
                 key_of(kind, parts),
-                build(["bench.score"], [type(component)], [self.jobs[i].build for i in inputs.values()]),
-                {"metric": metric},
+                build(modules, classes, [self.jobs[i].build for i in inputs.values()]),
+                {"metric": metric} if plain else {"metric": metric, **of.configs},
                 of.seed,
                 of.replica,
                 inputs,
-                f"score/{metric.digest[:12]}/{of.configs['sampling'].digest[:12]}",
+                group,
             )
         )
 
@@ -265,35 +301,84 @@ class _Planner:
             self.built[config] = self.tables.build(config)
         return self.built[config]
 
+    def _oracle_law(self, known: _Shared) -> Config:
+        """What the oracle knows: the finite training set where there is one, else the data's law."""
+        dataset = known.values["dataset"]
+        return known.law if self._component(dataset).points is None else dataset
+
     def _law(self, dataset: Config) -> Config:
         """The data set with what only concerns training at its defaults."""
-        component = self._component(dataset)
-        if not component.training_only:
-            return dataset
-        defaults = {f.name: f.default for f in dataclasses.fields(component) if f.name in component.training_only}
-        plain = dataclasses.replace(component, **defaults)
-        given = {f.name: getattr(plain, f.name) for f in dataclasses.fields(plain)}
+        plain = law_of(self._component(dataset))
+        given = {name: getattr(plain, name) for name in parameter_names(type(plain))}
         law = self.tables.resolve("dataset", dataset.name, given)
         assert isinstance(law, Config)
         return law
+
+    def _noiseless(self, values: Mapping[str, Config], direction: Config, solver: Config) -> str | None:
+        """Why a stochastic solver cannot be used: it needs the score, which the velocity must imply. Or None."""
+        if not self._component(solver).stochastic:
+            return None
+        why = None
+        if not self._component(values["source"]).standard_normal:
+            why = f"the source gaussian, not {values['source'].name}"
+        elif not self._component(values["coupling"]).independent:
+            why = f"independent pairs, not the coupling {values['coupling'].name}"
+        elif self._component(direction) != "forward":
+            why = f"direction: forward, not {self._component(direction)}"
+        elif not derivable(self._component(values["path"]), self._component(values["target"])):
+            why = f"noise that shrinks against the data at all times, unlike that of this path {values['path'].name}"
+        return f"{solver.name} needs the score, which follows from the velocity only with {why}" if why else None
 
     def _refusal(self, values: Mapping[str, Config]) -> str | None:
         """Why a combination cannot be run, or None."""
         dataset, source = self._component(values["dataset"]), self._component(values["source"])
         if not source.standard_normal and source.shape != dataset.shape:
             return f"source {values['source'].name} has shape {source.shape}, the data {dataset.shape}"
+        reason = self._prediction_refusal(values)
+        if reason:
+            return reason
         if self._component(values["net"]).trained:
             if self._component(values["sampling"]).weights == "ema" and (
                 self._component(values["training"]).ema is None
             ):
                 return "sampling.weights: ema needs training.ema; set a decay such as 0.999"
-            return None
-        if dataset.mixture() is None:
-            return f"the oracle knows Gaussian mixtures only, and {values['dataset'].name} is none"
+            return self._pairing_refusal(values)
+        if dataset.points is None and dataset.mixture() is None:
+            return f"the oracle knows Gaussian mixtures and finite `points`, and {values['dataset'].name} is neither"
         if not source.standard_normal:
             return f"the oracle needs the source gaussian, not {values['source'].name}"
         if not self._component(values["coupling"]).independent:
             return f"the oracle needs independent pairs, not the coupling {values['coupling'].name}"
+        return None
+
+    def _prediction_refusal(self, values: Mapping[str, Config]) -> str | None:
+        """Why a noise or data prediction does not determine the velocity of this path, or None."""
+        prediction, path = self._component(values["prediction"]), self._component(values["path"])
+        if prediction == "velocity":
+            return None
+        if path.has_noise_velocity and self._component(values["target"]) == "displacement":
+            return f"target: displacement is a velocity, which prediction: {prediction} does not regress on"
+        if not path.noisy:
+            return None
+        head = f"prediction: {prediction} on the path {values['path'].name}, which has noise of its own, needs"
+        if not self._component(values["source"]).standard_normal:
+            return f"{head} the source gaussian, not {values['source'].name}"
+        if not self._component(values["coupling"]).independent:
+            return f"{head} independent pairs, not the coupling {values['coupling'].name}"
+        return None
+
+    def _pairing_refusal(self, values: Mapping[str, Config]) -> str | None:
+        """Why pairs cannot be made as asked, or None."""
+        coupling, training = self._component(values["coupling"]), self._component(values["training"])
+        whole = coupling.transport_batch or training.batch
+        if whole % training.batch:
+            return f"coupling.transport_batch ({whole}) must be a multiple of training.batch ({training.batch})"
+        if self._component(values["dataset"]).classes > 1:
+            return None
+        if coupling.labelled:
+            return f"coupling {values['coupling'].name} needs classes, and {values['dataset'].name} has one"
+        if training.order == "by_class":
+            return f"training.order: by_class needs classes, and {values['dataset'].name} has one"
         return None
 
 

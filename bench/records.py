@@ -30,9 +30,10 @@ ALWAYS = ("dataset.name", "path.name", "net.name", "solver.name")
 AUTOMATIC: Mapping[str, tuple[str, str, str]] = {
     "nfe": ("sample", "evaluations", "lower"),
     "rejected_steps": ("sample", "steps", "lower"),
-    "train_loss": ("train", "squared velocity", "none"),
+    "train_loss": ("train", "squared target", "none"),
     "parameters": ("train", "count", "none"),
     "train_seconds": ("train", "s", "lower"),
+    "coupling_seconds": ("train", "s", "lower"),
     "sample_seconds": ("time", "s", "lower"),
     "sample_seconds_q25": ("time", "s", "none"),
     "sample_seconds_q75": ("time", "s", "none"),
@@ -87,7 +88,7 @@ def _rows(suite: Suite, plan: Plan, results: Results, cell: int, n: int) -> Iter
         if job is None and cell not in plan.refused:
             continue  # the oracle has no training to report on
         outcome = _outcome(plan, results, cell, job)
-        value = outcome.entry.job[name] if outcome.ok and outcome.entry else None
+        value = outcome.entry.job.get(name) if outcome.ok and outcome.entry else None
         note = "machine busy" if kind == "time" and outcome.entry and outcome.entry.job["busy"] else ""
         yield _row(cell, name, value, unit, direction, n, outcome, note=note)
     spent, last = 0.0, None
@@ -107,6 +108,8 @@ def _rows(suite: Suite, plan: Plan, results: Results, cell: int, n: int) -> Iter
             floors = _values(floored, name)
             note = _floor_note(plan, results, cell)
             yield _row(cell, f"{name}_floor", _mean(floors), unit, "none", n, floored, note=note)
+            if not cls.excess:
+                continue
             both = scored if not scored.ok else floored
             over = excess(values, floors) if values and floors else None
             yield _row(cell, f"{name}_excess", over, unit, direction, n, both, note=note)
@@ -235,6 +238,18 @@ def page(
                 "pairs": [list(pair) for pair in claim.pairs],
             }
             for claim in suite.claims
+        ],
+        "published": [
+            {
+                "where": number.where,
+                "metric": number.metric,
+                "mean": number.mean,
+                "sd": number.sd,
+                "n": number.n,
+                "source": number.source,
+                "cells": list(number.cells),
+            }
+            for number in suite.published
         ],
         "exclusions": [{"where": e.where, "because": e.because, "cells": e.count} for e in suite.exclusions],
         "metrics": [metric.name for metric in suite.metrics],

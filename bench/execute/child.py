@@ -26,12 +26,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from bench import reference, sample, score, timing, train
+from bench import exact, reference, sample, score, timing, train
 from bench.components import Config, Tables
-from bench.errors import JobError
+from bench.errors import JobError, Undefined
 from bench.execute.protocol import Work
 from bench.interfaces import Field
-from bench.nets.oracle import OracleField
 from bench.store import write_array
 
 Send = Callable[[dict[str, Any]], None]
@@ -112,13 +111,13 @@ class _Resolved:
         write_array(Path(self.work.staging), name, array)
 
     def train_job(self) -> train.TrainJob:
-        names = ("dataset", "source", "coupling", "path", "target", "clock", "net", "training")
+        names = ("dataset", "source", "coupling", "path", "target", "prediction", "clock", "net", "training")
         return train.TrainJob(
             **{name: self.component(name) for name in names}, seed=self.work.seed, replica=self.work.replica
         )
 
     def sample_job(self) -> sample.SampleJob:
-        names = ("source", "path", "clock", "direction", "solver", "sampling")
+        names = ("source", "path", "target", "clock", "direction", "solver", "sampling")
         shape = self.component("dataset").shape
         return sample.SampleJob(
             shape,
@@ -130,17 +129,18 @@ class _Resolved:
     def field(self) -> tuple[Field, torch.dtype]:
         """The velocity to integrate, and its precision: float64 for the oracle, float32 for nets."""
         clock, direction = self.component("clock"), self.component("direction")
-        net = self.component("net")
+        net, path, prediction = (self.component(factor) for factor in ("net", "path", "prediction"))
         if not net.trained:
-            law = self.component("dataset").mixture()
-            exact = OracleField(law, self.component("path"), self.component("target")).to(self.device)
-            return sample.velocity(sample.with_clock(exact, clock), clock, direction), torch.float64
+            known = net.field(self.component("dataset"), path, self.component("target"), prediction, self.work.seed)
+            seen = sample.with_clock(known.to(self.device), clock, prediction)
+            return sample.velocity(seen, clock, direction, path, prediction), torch.float64
         module = train.build(self.train_job())
         weights = module.state_dict()
         if "train" in self.work.inputs:
             name = self.component("sampling").weights
             weights = load_file(Path(self.work.inputs["train"]) / f"weights_{name}.safetensors")
-        return sample.velocity(sample.load(module, weights, self.device), clock, direction), torch.float32
+        seen = sample.load(module, weights, self.device)
+        return sample.velocity(seen, clock, direction, path, prediction), torch.float32
 
 
 def _train(job: _Resolved, send: Send) -> dict[str, Any]:
@@ -159,6 +159,7 @@ def _train(job: _Resolved, send: Send) -> dict[str, Any]:
     tail = trained.losses[-max(1, len(trained.losses) // 10) :]
     return {
         "train_seconds": trained.seconds,
+        "coupling_seconds": trained.coupling_seconds,
         "train_loss": float(tail.mean(dtype=np.float64)),
         "parameters": trained.parameters,
     }
@@ -173,6 +174,7 @@ def _reference(job: _Resolved, send: Send) -> dict[str, Any]:
             settings.repeats,
             job.work.options["floor"],
             job.work.seed,
+            settings.reference,
             job.work.replica,
         )
     )
@@ -204,15 +206,46 @@ def _sample(job: _Resolved, send: Send) -> dict[str, Any]:
 
 
 def _score(job: _Resolved, send: Send) -> dict[str, Any]:
-    known = job.input("reference", "reference") if "reference" in job.work.inputs else None
-    if job.work.kind == "floor":
-        samples, trajectory = job.input("reference", "floor"), None
-    else:
-        samples = job.input("sample", "samples")
-        trajectory = job.input("sample", "frames"), job.input("sample", "times")
+    metric = job.component("metric")
     began = time.perf_counter()
-    values = score.score(job.component("metric"), samples, known, trajectory, job.work.seed)
-    return {"values": values, "score_seconds": time.perf_counter() - began, "repeats": len(samples)}
+    values: dict[str, list[float]] = {}
+    undefined = ""
+    try:
+        values = score.score(metric, _inputs(job, set(metric.inputs)))
+    except Undefined as error:  # an answer, kept like any other: the same cell will never have this value
+        undefined = str(error)
+    repeats = max((len(numbers) for numbers in values.values()), default=0)
+    spent = time.perf_counter() - began
+    return {"values": values, "undefined": undefined, "score_seconds": spent, "repeats": repeats}
+
+
+def _inputs(job: _Resolved, asked: set[str]) -> score.Inputs:
+    """What a metric declares, out of the entries and settings that its job stands on."""
+    given: dict[str, Any] = {name: job.input("reference", name) for name in ("reference", "floor") if name in asked}
+    if job.work.kind == "floor":
+        given["samples"] = job.input("reference", "floor")
+    elif "samples" in asked:
+        given["samples"] = job.input("sample", "samples")
+    if asked & {"start", "trajectory"}:
+        exact.refuse_noise(job.component("solver"))
+    if "trajectory" in asked:
+        given["trajectory"] = job.input("sample", "frames"), job.input("sample", "times")
+    if "start" in asked:
+        given["start"] = exact.starts(job.sample_job())
+    if "law" in asked:
+        given["law"] = exact.law_of(job.component("dataset"))
+    if "training" in asked:
+        given["training"] = exact.training_points(job.component("dataset"), job.work.seed)
+    if "oracle" in asked:
+        trained = job.component("net").trained
+        coupling = job.component("coupling") if trained else None
+        about = [job.component(factor) for factor in ("path", "target")]
+        given["oracle"] = exact.exact(job.component("dataset"), job.component("source"), coupling, *about)
+    if "field" in asked:
+        given["field"] = exact.in_own_precision(*job.field())
+    if asked & {"start", "field"}:
+        given["start_scale"] = exact.start_scale(job.sample_job())
+    return score.Inputs(**given, integrate=exact.integrate, seed=job.work.seed)
 
 
 def _time_together(batch: list[Work], send: Send) -> None:
@@ -250,7 +283,7 @@ def _one_call(job: _Resolved) -> Callable[[], object]:
     ends = torch.tensor([0.0, 1.0], dtype=torch.float64)
 
     def call() -> Tensor:
-        return spec.solver.solve(field, x, ends).states
+        return sample.advance(spec, field, x, ends).states
 
     return call
 

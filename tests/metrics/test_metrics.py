@@ -22,7 +22,7 @@ def measured(metric, x, y):
     return metric.measure(Given(samples=x, reference=y))
 
 
-@pytest.mark.parametrize("name", sorted(METRICS))
+@pytest.mark.parametrize("name", [n for n, m in METRICS.items() if m.inputs == ("samples", "reference")])
 def test_zero_on_itself_symmetric_and_pure(name, clouds):
     metric, (x, y) = METRICS[name](), clouds
     before = x.copy(), y.copy()

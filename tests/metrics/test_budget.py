@@ -1,0 +1,151 @@
+"""The error budget, velocity error and log-likelihood against exact flows."""
+
+import math
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+
+from bench import exact
+from bench.datasets.mixtures import GaussianMixture
+from bench.errors import Undefined
+from bench.interfaces import Given
+from bench.metrics.budget import ErrorBudget
+from bench.metrics.likelihood import LogLikelihood
+from bench.metrics.velocity import VelocityError
+from bench.metrics.wasserstein import squared_wasserstein
+from bench.paths import PATHS, Linear, NoisyBridge, NoisyConstant
+from bench.score import score
+
+PARTS = ("solver_error", "model_error", "target_error", "path_error")
+
+
+def budget(inputs, **settings):
+    return {name: values[0] for name, values in score(ErrorBudget(**settings), inputs).items()}
+
+
+def wobble(t, x):
+    return 0.2 * torch.sin(2 * x.flip(-1) + 3 * t)
+
+
+def test_a_finer_solver_lowers_the_solver_error_alone(cell):
+    path = NoisyBridge(s=0.5)
+    found = [
+        budget(cell(GaussianMixture(), path, "displacement", ("euler", steps), wobble, n=64))
+        for steps in (40, 80, 160)
+    ]
+    for name in (*PARTS[1:], "excess_loss"):
+        assert found[0][name] > (1e-7 if name == "path_error" else 1e-2)
+        assert found[0][name] == found[1][name] == found[2][name]
+    for coarse, fine in pairwise(found):
+        assert coarse["solver_error"] / fine["solver_error"] > 1.9
+
+
+@pytest.mark.parametrize("path", [Linear(), NoisyBridge(s=0.5), NoisyConstant(s=0.5)])
+@pytest.mark.parametrize("target", ["exact", "displacement"])
+def test_the_oracle_has_no_model_error_and_a_target_error_only_where_targets_differ(cell, path, target):
+    found = budget(cell(GaussianMixture(), path, target, n=128))
+    assert found["model_error"] == 0
+    assert found["excess_loss"] == 0
+    assert (found["target_error"] > 0.05) == (target == "displacement" and path.has_noise_velocity)
+    assert found["target_error"] == 0 or path.has_noise_velocity
+
+
+def test_paths_with_the_same_ends_have_the_same_flow_and_so_no_path_error(cell):
+    for name in sorted({"noisy_bridge", "trigonometric", "noisy_smooth"} & set(PATHS)):
+        found = budget(cell(GaussianMixture(), PATHS[name](), solver=("euler", 2), n=64), fine_steps=100)
+        assert found["path_error"] < 1e-6, name
+
+
+def test_noise_at_the_end_of_a_path_is_its_path_error_exactly(cell, unit):
+    inputs = cell(unit, NoisyConstant(s=0.75))
+    z = inputs.start[0] / 1.25
+    found = budget(inputs)
+    # N(0, I) + N(0, s^2 I) is reached by x = 1.25 z, the data by z.
+    assert found["path_error"] == pytest.approx(0.25 * math.sqrt((z**2).sum(1).mean()), rel=1e-6)
+    assert found["model_error"] == found["target_error"] == 0
+
+
+def test_a_constant_velocity_error_moves_the_end_by_what_the_flow_makes_of_it(cell, unit, shift):
+    error, length = shift
+    inputs = cell(unit, error=error)
+    found = budget(inputs)
+    # On N(0, I) to N(0, I) a push at time s is stretched by 1 / sqrt(s^2 + (1 - s)^2); integrated: sqrt(2) asinh(1).
+    assert found["model_error"] == pytest.approx(length * math.sqrt(2) * math.asinh(1), rel=1e-5)
+    assert found["excess_loss"] == pytest.approx(length**2, rel=1e-9)
+    for values in score(VelocityError(), inputs).values():
+        assert values == pytest.approx([length], rel=1e-9)
+
+
+def test_velocity_error_is_told_apart_by_time(cell, unit, shift):
+    error, length = shift
+    measured = score(VelocityError(), cell(unit, error=lambda t, x: t * error(t, x)))
+    for name, expected in (("t10", 0.1), ("t50", 0.5), ("t90", 0.9)):
+        assert measured[f"velocity_error_{name}"] == pytest.approx([expected * length], rel=1e-9)
+    assert measured["velocity_error"] == pytest.approx([length / math.sqrt(3)], rel=1e-3)
+
+
+@pytest.mark.parametrize("path", [NoisyBridge(s=1.0), NoisyConstant(s=0.3), Linear()])
+def test_the_parts_bound_the_distance_from_a_perfect_sampler(cell, path):
+    inputs = cell(GaussianMixture(), path, "displacement", ("euler", 5), wobble, n=200)
+    parts = budget(inputs)
+    z = torch.from_numpy(inputs.start[0] / inputs.start_scale)
+    perfect = exact.integrate(inputs.oracle.linear, z, 40).numpy()
+    distance = math.sqrt(squared_wasserstein(inputs.samples[0], perfect))
+    assert 0.3 < distance <= sum(parts[name] for name in PARTS)
+
+
+def test_fine_flows_are_finer_than_what_they_measure(cell):
+    inputs = cell(GaussianMixture(), NoisyBridge(s=0.5), n=128)
+    z = torch.from_numpy(inputs.start[0])
+    finest = exact.integrate(inputs.oracle.velocity, z, 200)
+    apart = (exact.integrate(inputs.oracle.velocity, z, ErrorBudget().fine_steps) - finest).norm(dim=1)
+    assert float(apart.max()) < 1e-3
+
+
+@pytest.mark.parametrize(("path", "blur"), [(Linear(), 0.0), (NoisyBridge(s=0.5), 0.0), (NoisyConstant(s=0.5), 0.5)])
+def test_log_likelihood_of_the_exact_flow_is_the_log_density_of_its_end_law(cell, path, blur):
+    law = GaussianMixture()
+    inputs = cell(law, path)
+    metric = LogLikelihood(points=64)
+    x = inputs.reference[0][::4]
+    weights, means, covariances = law.law
+    covariances = covariances + blur**2 * np.eye(2)
+    d = x[:, None] - means
+    exponents = -0.5 * np.einsum("nki,kij,nkj->nk", d, np.linalg.inv(covariances), d)
+    known = np.log((weights * np.exp(exponents) / (2 * math.pi * np.sqrt(np.linalg.det(covariances)))).sum(1))
+    given = Given(field=inputs.field, start_scale=inputs.start_scale, integrate=exact.integrate)
+    assert metric.log_density(given, torch.from_numpy(x)).numpy() == pytest.approx(known, abs=2e-3)
+    assert score(metric, inputs)["log_likelihood"] == pytest.approx([known.mean()], abs=1e-4)
+
+
+def test_log_likelihood_in_more_dimensions_uses_probes_that_average_to_the_trace():
+    generator = np.random.default_rng(0)
+    x = torch.from_numpy(generator.normal(size=(5, 1, 2, 2)))
+    rates = torch.tensor([0.5, -0.2, 0.1, 0.3], dtype=torch.float64)
+    turn = torch.from_numpy(generator.normal(size=(4, 4)))
+
+    def given(matrix):
+        return Given(
+            field=lambda t, y: (y.flatten(1) @ matrix.T).view_as(y), start_scale=1.5, integrate=exact.integrate, seed=3
+        )
+
+    def known(matrix):
+        x0 = x.flatten(1) @ torch.linalg.matrix_exp(-matrix).T / 1.5
+        return -0.5 * (x0**2).sum(1) - 2 * math.log(2 * math.pi) - 4 * math.log(1.5) - matrix.trace()
+
+    diagonal = torch.diag(rates)  # e^T D e is the trace for every vector of signs
+    assert LogLikelihood(steps=10, probes=1).log_density(given(diagonal), x) == pytest.approx(known(diagonal), abs=1e-6)
+    full = diagonal + 0.1 * turn
+    few, many = (LogLikelihood(steps=10, probes=probes).log_density(given(full), x) - known(full) for probes in (1, 200))
+    assert float(many.abs().max()) < 0.1 < float(few.abs().max())
+
+
+def test_what_a_cell_does_not_admit_is_said(cell):
+    inputs = replace(cell(GaussianMixture(), n=16), start_scale=None)
+    with pytest.raises(Undefined, match="normal source"):
+        score(ErrorBudget(), inputs)
+    with pytest.raises(Undefined, match="not normal"):
+        score(LogLikelihood(), inputs)
