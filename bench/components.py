@@ -73,7 +73,11 @@ CHOICES: dict[str, Choice] = {
         "exact",
         "what the net regresses on: u_t, or d_t without the noise's velocity",
     ),
-    "prediction": Choice(("velocity",), "velocity", "what the net's output stands for"),
+    "prediction": Choice(
+        ("velocity", "noise", "data"),
+        "velocity",
+        "what the net's output stands for: the velocity, all noise at unit scale, or the data point",
+    ),
     "clock": Choice(("noise_at_0", "data_at_0"), "noise_at_0", "the time that the net sees: t, or 1 - t"),
     "direction": Choice(
         ("forward", "reversed_field"),

@@ -39,6 +39,7 @@ class ReferenceJob:
     repeats: int
     floor: FloorKind
     seed: int
+    drawn: Literal["proportional", "independent"] = "proportional"
     replica: int = 0
 
 
@@ -57,7 +58,8 @@ def reference(job: ReferenceJob) -> Reference:
     quasi-random draw of the law, only approximately what a perfect sampler would give. independent: an
     independent draw, for samplers that start from independent noise.
     """
-    drawn = np.stack([_proportional(job, repeat) for repeat in range(job.repeats)])
+    draw = _proportional if job.drawn == "proportional" else _independent
+    drawn = np.stack([draw(job, repeat) for repeat in range(job.repeats)])
     floor = np.stack([_floor(job, repeat) for repeat in range(job.repeats)])
     return Reference(drawn, floor, _density(job.law))
 
@@ -83,6 +85,12 @@ def _proportional(job: ReferenceJob, repeat: int) -> Floats:
         u = uniforms(job.seed, f"reference/{mode}", repeat, count, law.inner, quasi=True, replica=job.replica)
         parts.append(law.place(np.full(count, mode, dtype=np.int64), u))
     return np.concatenate(parts)
+
+
+def _independent(job: ReferenceJob, repeat: int) -> Floats:
+    """A random draw of the law, as a paper's test set would be."""
+    generator = stream(job.seed, "reference", repeat, job.replica)
+    return job.law.draw(job.n, job.seed, generator).double().numpy()
 
 
 def proportions(weights: tuple[float, ...], n: int) -> list[int]:

@@ -12,8 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from bench.diffusion import brownian, score_of
 from bench.errors import Diverged
-from bench.interfaces import Dataset, Field, Path, Solver
+from bench.interfaces import Dataset, Field, Path, Solution, Solver, StochasticSolver
+from bench.predictions import asked_time, velocity_of
 from bench.reference import start_noise
 from bench.seeds import uniforms
 from bench.settings import Sampling
@@ -41,6 +43,7 @@ class SampleJob:
     sampling: Sampling
     seed: int
     replica: int = 0
+    target: str = "exact"
 
 
 class Sampled(NamedTuple):
@@ -66,27 +69,44 @@ class CountCalls:
         return self.field(t, x)
 
 
-def velocity(net: Callable[[Tensor, Tensor], Tensor], clock: str, direction: str = "forward") -> Field:
+def velocity(
+    net: Callable[[Tensor, Tensor], Tensor],
+    clock: str,
+    direction: str = "forward",
+    path: Path | None = None,
+    prediction: str = "velocity",
+) -> Field:
     """The field dx/dt in internal time t (0 noise, 1 data) out of a net that sees its clock's tau.
 
     noise_at_0: v(x, t). data_at_0: -v(x, 1 - t). reversed_field asks at 1 - t where t is due: what comes of
-    integrating -v while time also runs backwards.
+    integrating -v while time also runs backwards. A noise or data prediction has no sign of time, and becomes
+    the velocity by the coefficients of `path`.
     """
+    if prediction != "velocity" and path is None:
+        raise ValueError(f"prediction {prediction} becomes a velocity by its path, and none is given")
 
     def field(t: Tensor, x: Tensor) -> Tensor:
         asked = 1 - t if direction == "reversed_field" else t
+        if path is not None:
+            asked = asked_time(path, prediction, asked)
         tau = asked if clock == "noise_at_0" else 1 - asked
         out = net(x, tau.to(x.dtype).expand(len(x)))
+        if path is not None and prediction != "velocity":
+            return velocity_of(path, prediction, asked, x, out)
         return out if clock == "noise_at_0" else -out
 
     return field
 
 
-def with_clock(net: Callable[[Tensor, Tensor], Tensor], clock: str) -> Callable[[Tensor, Tensor], Tensor]:
-    """A velocity of internal time seen through a clock: what a perfect net of that clock would return."""
+def with_clock(
+    net: Callable[[Tensor, Tensor], Tensor], clock: str, prediction: str = "velocity"
+) -> Callable[[Tensor, Tensor], Tensor]:
+    """A prediction in internal time seen through a clock: what a perfect net of that clock would return."""
     if clock == "noise_at_0":
         return net
-    return lambda x, tau: -net(x, 1 - tau)
+    if prediction == "velocity":
+        return lambda x, tau: -net(x, 1 - tau)
+    return lambda x, tau: net(x, 1 - tau)
 
 
 def start(job: SampleJob, repeat: int) -> Floats:
@@ -120,11 +140,12 @@ def sample(
     batch = min(job.sampling.batch or whole, whole)
     pieces = [piece for part in x.split(whole) for piece in part.split(batch)]
     times = torch.linspace(0, 1, FRAMES, dtype=torch.float64)
-    ends, frames, calls, rejected = [], None, 0, 0
+    ends, frames, calls, rejected, first = [], None, 0, 0, 0
     began = time.perf_counter()
     for number, piece in enumerate(pieces):
         counted = CountCalls(field)
-        solution = job.solver.solve(counted, piece, times)
+        solution = advance(job, counted, piece, times, first)
+        first += len(piece)
         calls, rejected = calls + counted.calls, rejected + solution.rejected
         ends.append(solution.states[-1])
         if frames is None:
@@ -137,6 +158,14 @@ def sample(
         raise Diverged(f"{bad} of {len(x)} samples are not finite")
     assert frames is not None
     return Sampled(end, frames, times.numpy(), calls / len(pieces), rejected / len(pieces), seconds)
+
+
+def advance(job: SampleJob, field: Field, x: Tensor, times: Tensor, first: int = 0) -> Solution:
+    """Integrate these points, of which the first is number `first` of the job, over the report times (F,)."""
+    if isinstance(job.solver, StochasticSolver):
+        noise = brownian(job.seed, first, x, job.replica)
+        return job.solver.simulate(field, score_of(job.path, job.target), noise, x, times)
+    return job.solver.solve(field, x, times)
 
 
 def load(net: nn.Module, weights: dict[str, Tensor], device: torch.device) -> nn.Module:

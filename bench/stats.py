@@ -84,6 +84,16 @@ def excess(score: ArrayLike, floor: ArrayLike) -> float:
     return math.copysign(math.sqrt(abs(gap)), gap)
 
 
+def prediction_interval(mean: float, sd: float, n: int, runs: int, level: float = 0.95) -> tuple[float, float]:
+    """Where the mean of `runs` further runs is expected, given mean and standard deviation of n published runs.
+
+    mean -+ t sd sqrt(1 / n + 1 / runs), t the quantile of n - 1 degrees of freedom: the published numbers are
+    all that is assumed, so a replication's own spread does not widen it. Geisser 1993, section 2.
+    """
+    half = float(stdtrit(n - 1, 0.5 + level / 2)) * sd * math.sqrt(1 / n + 1 / runs)
+    return mean - half, mean + half
+
+
 def seeds_needed(claims: int) -> int:
     """Seeds that a verdict on `claims` claims needs: the smallest n with 2 / 2^n <= .05 / claims.
 

@@ -16,8 +16,10 @@ from torch import Tensor, nn
 
 from bench.errors import Diverged
 from bench.interfaces import Coupling, Dataset, Net, Path
+from bench.predictions import noise_of
 from bench.seeds import stream
 from bench.settings import Training
+from bench.times import training_times, weight
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -40,15 +42,27 @@ class TrainJob:
     training: Training
     seed: int
     replica: int = 0
+    prediction: str = "velocity"
 
 
 class Trained(NamedTuple):
-    """Outcome of a training: weights by name ("raw", "ema" if asked), losses (steps,), seconds."""
+    """Outcome of a training: weights by name ("raw", "ema" if asked), losses (steps,), seconds.
+
+    coupling_seconds is the part of seconds that went into pairing.
+    """
 
     weights: dict[str, dict[str, Tensor]]
     losses: NDArray[np.float32]
     seconds: float
     parameters: int
+    coupling_seconds: float = 0.0
+
+
+@dataclass
+class Spent:
+    """Seconds of a training that are recorded apart, summed up as it goes."""
+
+    coupling: float = 0.0
 
 
 class Batch(NamedTuple):
@@ -60,7 +74,7 @@ class Batch(NamedTuple):
 
 
 def train(job: TrainJob, device: torch.device, progress: Progress) -> Trained:
-    """Minimise E|net(x_t, tau) - target|^2. Raises Diverged at the first block with a loss not finite."""
+    """Minimise E w(t) |net(x_t, tau) - target|^2. Raises Diverged at the first block with a loss not finite."""
     net = build(job).to(device)
     settings, steps = job.training, job.training.steps
     optimizer = _optimizer(net, settings)
@@ -68,8 +82,8 @@ def train(job: TrainJob, device: torch.device, progress: Progress) -> Trained:
     low_precision = settings.precision == "bf16"
     losses = torch.zeros(steps, device=device)
     parameters = list(net.parameters())
-    began, step = time.perf_counter(), 0
-    for block in blocks(job):
+    began, step, spent = time.perf_counter(), 0, Spent()
+    for block in blocks(job, spent):
         first = step
         for batch in block:
             for group in optimizer.param_groups:
@@ -77,7 +91,7 @@ def train(job: TrainJob, device: torch.device, progress: Progress) -> Trained:
             x_t, tau, target = (part.to(device, non_blocking=True) for part in batch)
             with torch.autocast(device.type, torch.bfloat16) if low_precision else nullcontext():
                 output = net(x_t, tau)
-            loss = nn.functional.mse_loss(output.float(), target)
+            loss = _loss(job, output.float(), target, tau)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             if settings.clip is not None:
@@ -96,7 +110,7 @@ def train(job: TrainJob, device: torch.device, progress: Progress) -> Trained:
     weights = {"raw": _state(net)}
     if average is not None:
         weights["ema"] = _state(average)
-    return Trained(weights, losses.cpu().numpy(), seconds, sum(p.numel() for p in parameters))
+    return Trained(weights, losses.cpu().numpy(), seconds, sum(p.numel() for p in parameters), spent.coupling)
 
 
 def build(job: TrainJob) -> nn.Module:
@@ -106,44 +120,94 @@ def build(job: TrainJob) -> nn.Module:
         return job.net.build(job.dataset.shape)
 
 
+def _loss(job: TrainJob, output: Tensor, target: Tensor, tau: Tensor) -> Tensor:
+    """Mean of w(t) (output - target)^2 over batch and coordinates."""
+    weighting = job.training.weighting
+    if weighting == "none":
+        return nn.functional.mse_loss(output, target)
+    t = tau if job.clock == "noise_at_0" else 1 - tau
+    w = weight(weighting, job.path, job.prediction, t)
+    return (w * (output - target).square().flatten(1).mean(dim=1)).mean()
+
+
 def block_length(job: TrainJob) -> int:
-    """Steps whose random numbers are drawn together; a function of batch and shape alone."""
-    return max(1, min(256, 2**18 // (job.training.batch * math.prod(job.dataset.shape))))
+    """Steps whose random numbers are drawn together; a function of batch, transport batch and shape alone."""
+    length = max(1, min(256, 2**18 // (job.training.batch * math.prod(job.dataset.shape))))
+    whole = transport_batch(job) // job.training.batch
+    return math.ceil(length / whole) * whole
 
 
-def blocks(job: TrainJob) -> Iterator[Iterator[Batch]]:
+def transport_batch(job: TrainJob) -> int:
+    """Points that are paired together: the coupling's `transport_batch`, else the training batch."""
+    return job.coupling.transport_batch or job.training.batch
+
+
+def blocks(job: TrainJob, spent: Spent | None = None) -> Iterator[Iterator[Batch]]:
     """All batches of a training, in blocks. Block b depends on (seed, replica, b) alone."""
     length, steps = block_length(job), job.training.steps
     for number in range(math.ceil(steps / length)):
-        inputs = draw(job, number, length)
+        inputs = draw(job, number, length, spent)
         yield (Batch(*(part[i] for part in inputs)) for i in range(min(length, steps - number * length)))
 
 
-def draw(job: TrainJob, number: int, length: int) -> Batch:
-    """Block `number`: x_t (L, B, *S), tau (L, B), target (L, B, *S), float32 on the CPU."""
-    batch, shape = job.training.batch, job.dataset.shape
+def draw(job: TrainJob, number: int, length: int, spent: Spent | None = None) -> Batch:
+    """Block `number`: x_t (L, B, *S), tau (L, B), target (L, B, *S), float32 on the CPU.
+
+    The target is what the net predicts: the velocity of the job's target as its clock sees it, or the path's
+    whole noise e or the data point, which have no sign of time.
+    """
+    batch = job.training.batch
     n = length * batch
+    x0, x1 = _pairs(job, number, n, spent or Spent())
+    xi = torch.zeros(())
+    if job.path.noisy:
+        xi = torch.randn(n, *job.dataset.shape, generator=stream(job.seed, "path noise", number, job.replica))
+    t = training_times(job.training, job.path, length, stream(job.seed, "time", number, job.replica))
+    x_t = job.path.position(t, x0, x1, xi)
+    tau = t if job.clock == "noise_at_0" else 1 - t
+    target = _target(job, t, x0, x1, xi)
+    return Batch(*(part.unflatten(0, (length, batch)) for part in (x_t, tau, target)))
+
+
+def _pairs(job: TrainJob, number: int, n: int, spent: Spent) -> tuple[Tensor, Tensor]:
+    """The n pairs (x0, x1) of a block, each (n, *S)."""
 
     def random(purpose: str) -> torch.Generator:
         return stream(job.seed, purpose, number, job.replica)
 
-    x1 = job.dataset.draw(n, job.seed, random("data"))
+    whole, labels = transport_batch(job), None
+    if job.coupling.labelled or job.training.order == "by_class":
+        x1, labels = job.dataset.draw_labelled(n, job.seed, random("data"))
+    else:
+        x1 = job.dataset.draw(n, job.seed, random("data"))
     if job.source.standard_normal:
-        x0 = torch.randn(n, *shape, generator=random("source"))
+        x0 = torch.randn(n, *job.dataset.shape, generator=random("source"))
     else:
         x0 = job.source.draw(n, job.seed, random("source"))
-    xi = torch.randn(n, *shape, generator=random("path noise")) if job.path.noisy else torch.zeros(())
-    if not job.coupling.independent:
-        generator = random("coupling")
-        pairs = [job.coupling.pair(a, b, generator) for a, b in zip(x0.split(batch), x1.split(batch), strict=True)]
-        x0, x1 = torch.cat([a for a, _ in pairs]), torch.cat([b for _, b in pairs])
-    margin = job.path.margin
-    t = margin + (1 - 2 * margin) * torch.rand(n, generator=random("time"))
-    x_t = job.path.position(t, x0, x1, xi)
+    if labels is not None and job.training.order == "by_class":
+        order = torch.cat([part.argsort(stable=True) + k * whole for k, part in enumerate(labels.split(whole))])
+        x1, labels = x1[order], labels[order]
+    if job.coupling.independent:
+        return x0, x1
+    generator, began, pairs = random("coupling"), time.perf_counter(), []
+    for first in range(0, n, whole):
+        part = slice(first, first + whole)
+        if job.coupling.labelled and labels is not None:
+            pairs.append(job.coupling.pair_labelled(x0[part], x1[part], labels[part], generator))
+        else:
+            pairs.append(job.coupling.pair(x0[part], x1[part], generator))
+    spent.coupling += time.perf_counter() - began
+    return torch.cat([a for a, _ in pairs]), torch.cat([b for _, b in pairs])
+
+
+def _target(job: TrainJob, t: Tensor, x0: Tensor, x1: Tensor, xi: Tensor) -> Tensor:
+    if job.prediction == "noise":
+        return noise_of(job.path, t, x0, xi)
+    if job.prediction == "data":
+        return x1
     exact = job.target == "exact"
     velocity = job.path.velocity(t, x0, x1, xi) if exact else job.path.displacement(t, x0, x1)
-    tau, target = (t, velocity) if job.clock == "noise_at_0" else (1 - t, -velocity)
-    return Batch(*(part.unflatten(0, (length, batch)) for part in (x_t, tau, target)))
+    return velocity if job.clock == "noise_at_0" else -velocity
 
 
 def rate(settings: Training, step: int) -> float:

@@ -5,9 +5,28 @@ import math
 import pytest
 import torch
 
-from bench.paths import PATHS, Linear, NoisyBridge, NoisyConstant
+from bench.components import Tables
+from bench.paths import (
+    PATHS,
+    Linear,
+    NoisyBridge,
+    NoisyConstant,
+    NoisySmooth,
+    Trigonometric,
+    VariancePreserving,
+)
 
-VARIANTS = [Linear(), Linear(sigma_min=0.1), NoisyConstant(s=0.3), NoisyBridge(s=0.5), NoisyBridge(s=1.0)]
+VARIANTS = [
+    Linear(),
+    Linear(sigma_min=0.1),
+    Trigonometric(),
+    VariancePreserving(),
+    VariancePreserving(beta_min=1.0, beta_max=5.0),
+    NoisyConstant(s=0.3),
+    NoisyBridge(s=0.5),
+    NoisyBridge(s=1.0),
+    NoisySmooth(s=0.5),
+]
 
 
 def points(n=64, d=3, seed=0):
@@ -53,6 +72,9 @@ def test_products_equal_the_factors_inside_and_are_finite_at_the_ends(path):
         (Linear(sigma_min=0.1), (0, 1, 0), (1, 0.1, 0)),
         (NoisyConstant(s=0.3), (0, 1, 0.3), (1, 0, 0.3)),
         (NoisyBridge(s=0.5), (0, 1, 0), (1, 0, 0)),
+        (NoisySmooth(s=0.5), (0, 1, 0), (1, 0, 0)),
+        (Trigonometric(), (0, 1, 0), (1, 0, 0)),
+        (VariancePreserving(), (math.exp(-5.025), math.sqrt(1 - math.exp(-10.05)), 0), (1, 0, 0)),
     ],
     ids=str,
 )
@@ -64,9 +86,43 @@ def test_ends_are_those_of_the_published_table(path, at_0, at_1):
     assert path.start_scale == pytest.approx(math.sqrt(sum(v**2 for v in at_0)))
 
 
-def test_training_times_of_the_bridge_keep_its_target_finite():
-    path = NoisyBridge(s=0.5)
+@pytest.mark.parametrize("path", VARIANTS, ids=str)
+def test_training_times_keep_the_target_finite_and_only_singular_paths_need_a_margin(path):
     x0, x1, xi = (x.float() for x in points())
     t = torch.tensor([path.margin, 1 - path.margin]).repeat_interleave(32)
     assert path.velocity(t, x0, x1, xi).isfinite().all()
-    assert not path.velocity(torch.zeros(64), x0, x1, xi).isfinite().all()
+    ends = torch.tensor([0.0, 1.0]).repeat_interleave(32)
+    assert path.velocity(ends, x0, x1, xi).isfinite().all() == (path.margin == 0)
+
+
+@pytest.mark.parametrize("path", VARIANTS, ids=str)
+def test_float32_is_good_to_a_few_roundings_up_to_the_end(path):
+    r = torch.tensor([2.0**-24, 1e-6, 1e-4, 1e-2, 0.3])
+    t = 1 - r
+    for name in ("alpha", "sigma", "gamma", "d_alpha", "d_sigma", "sigma_d_sigma", "gamma_d_gamma"):
+        rough, fine = getattr(path, name)(t).double(), getattr(path, name)(t.double())
+        torch.testing.assert_close(rough, fine, rtol=1e-6, atol=1e-6 if "gamma" in name else 0, msg=name)
+    assert (path.sigma(torch.ones(1)) >= 0).all()
+
+
+def test_sigma_of_vp_follows_its_series_at_the_end():
+    path, r = VariancePreserving(), 1e-6
+    t = torch.tensor([1 - r])
+    exact = 1 - t.double()  # what float32 holds of r
+    series = (0.1 * exact + 9.95 * exact**2).sqrt()
+    assert float(path.sigma(t)) == pytest.approx(float(series), rel=1e-6)
+
+
+def test_vp_keeps_the_variance_and_starts_from_a_unit_normal():
+    t = torch.linspace(0, 1, 11, dtype=torch.float64)
+    path = VariancePreserving()
+    torch.testing.assert_close(path.alpha(t) ** 2 + path.sigma(t) ** 2, torch.ones_like(t))
+    assert path.start_scale == pytest.approx(1)
+    assert Tables().resolve("path", "vp", {"beta_min": 2.0, "beta_max": 1.0})[0].message.startswith("beta_max (1.0)")
+
+
+@pytest.mark.parametrize("path", VARIANTS, ids=str)
+def test_the_signal_grows_against_the_noise(path):
+    t = torch.linspace(0, 1, 101, dtype=torch.float64)[1:]
+    noise = (path.sigma(t) ** 2 + path.gamma(t) ** 2).sqrt()
+    assert ((path.alpha(t) / noise).diff() > 0).all()

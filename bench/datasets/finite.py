@@ -29,11 +29,20 @@ class FinitePoints(Dataset):
 
     points: Annotated[int, Gt(0), Le(1_000_000)] | None = None
 
-    def draw(self, n: int, seed: int, generator: torch.Generator) -> Tensor:
-        """N training points, (n, *S) float32: fresh, or out of the `points` that `seed` fixes."""
+    def uniforms(self, n: int, seed: int, generator: torch.Generator) -> Tensor:
+        """Uniforms of n training points: fresh, or out of the `points` that `seed` fixes."""
         if self.points is None:
-            return super().draw(n, seed, generator)
-        u = torch.rand(self.points, self.coordinates, generator=stream(seed, "points"), dtype=torch.float64)
+            return super().uniforms(n, seed, generator)
         # Only the uniforms of the chosen points are placed: the cost of a large set stays that of drawing it.
-        chosen = u[torch.randint(self.points, (n,), generator=generator)]
-        return torch.from_numpy(self.from_uniform(chosen.clamp_(_TINY, 1 - _TINY).numpy())).float()
+        return self._fixed(seed)[torch.randint(self.points, (n,), generator=generator)]
+
+    def training_set(self, seed: int) -> Tensor | None:
+        """All points that training with this seed ever sees, (points, *S) float32; None without `points`."""
+        if self.points is None:
+            return None
+        return torch.from_numpy(self.from_uniform(self._fixed(seed).numpy())).float()
+
+    def _fixed(self, seed: int) -> Tensor:
+        assert self.points is not None
+        u = torch.rand(self.points, self.coordinates, generator=stream(seed, "points"), dtype=torch.float64)
+        return u.clamp_(_TINY, 1 - _TINY)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from bench.report import clouds, curves, factors
+from bench.report import budget, clouds, curves, factors
 from bench.report.canvas import Drawing, about, look, svg
 from bench.report.results import Results
 
@@ -50,8 +50,13 @@ def draw_figures(results: Results, store_root: Path | None) -> tuple[list[Shown]
 
 def _recipes(results: Results, store_root: Path | None) -> Iterator[tuple[str, Callable[[], Iterator[Drawing]]]]:
     """(what it is, how to draw it) of every figure that may apply, in the page's order."""
+    yield "error budget", partial(budget.budget, results)
     for score in results.scores:
+        if score.value in budget.IN_BUDGET and budget.is_there(results):
+            continue
         yield f"{score.key} over NFE", partial(curves.score_vs_nfe, results, score)
+        if score.value in budget.PARTS and budget.is_there(results):
+            continue
         yield f"{score.key} over seconds", partial(curves.score_vs_seconds, results, score)
         yield f"{score.key}, factor by factor", partial(factors.heat_maps, results, score)
     if store_root is not None and store_root.is_dir():

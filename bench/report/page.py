@@ -23,6 +23,7 @@ from bench.report.tables import (
     headline_text,
     markdown,
     plain_table,
+    published_text,
     write_tables,
 )
 from bench.stats import seeds_needed
@@ -114,6 +115,9 @@ def _context(results: Results) -> dict[str, Any]:
         "pivots": [(score.key, f"tables/{score.slug}.md") for score in results.scores],
         "reading": _reading(results),
         "claims": stated.to_dict("records"),
+        "published": markdown(published_text(results), ["where", "metric", "grade", "source"])
+        if suite.get("published")
+        else "",
         "needed": seeds_needed(len(stated)) if len(stated) else 0,
         "failures": len(failures(results)),
         "failure_table": markdown(groups.head(FAILURE_ROWS), ["status", "of", "where", "reason"]),

@@ -23,6 +23,7 @@ AUTOMATIC: dict[str, str] = {
     "nfe": "",
     "rejected_steps": "",
     "train_seconds": "s",
+    "coupling_seconds": "s",
     "sample_seconds": "s",
     "sample_seconds_q25": "s",
     "sample_seconds_q75": "s",

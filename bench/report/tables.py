@@ -14,7 +14,7 @@ import pandas as pd
 from tabulate import tabulate
 
 from bench.report.results import Results, Score
-from bench.stats import Difference, claim_difference, round_like, round_to_interval
+from bench.stats import Difference, claim_difference, prediction_interval, round_like, round_to_interval
 
 ARROWS = {"lower": " ↓", "higher": " ↑"}
 COMPACT_ROWS = 40
@@ -32,9 +32,12 @@ def write_tables(results: Results) -> None:
         "headline": (headline(results), headline_text(results)),
         "failures": (failures(results), failure_groups(results)),
         "claims": (claims(results), claims_text(results)),
+        "published": (published(results), published_text(results)),
         **{score.slug: pivot(results, score) for score in results.scores},
     }
     for name, (numbers, text) in made.items():
+        if numbers.empty:
+            continue
         words = [*results.axes, *_words(text)]
         csv = numbers.to_csv(index=False, float_format="%.10g", lineterminator="\n")
         (folder / f"{name}.csv").write_text(csv, encoding="utf-8", newline="\n")
@@ -45,12 +48,9 @@ def headline(results: Results) -> pd.DataFrame:
     """A row per combination of axes: each score's mean over seeds, its interval and n, floor and excess,
     NFE and times (s), and how many of its cells are ok.
     """
-    table = results.combinations[list(results.axes)].copy()
-    for score in results.scores:
-        for key in filter(None, (score.key, score.floor, score.excess)):
-            _add_interval(table, key, results)
-    for key in ["nfe", *results.times("sample_seconds").values(), *results.times("train_seconds").values()]:
-        _add_interval(table, key, results)
+    keys = [key for score in results.scores for key in (score.key, score.floor, score.excess) if key]
+    keys += ["nfe", *results.times("sample_seconds").values(), *results.times("train_seconds").values()]
+    table = pd.concat([results.combinations[list(results.axes)], *(_interval(key, results) for key in keys)], axis=1)
     ok = results.cells["status"].eq("ok").groupby(results.cells["combo"])
     return table.assign(seeds_ok=ok.sum().astype(int), seeds_of=ok.size().astype(int))
 
@@ -139,6 +139,55 @@ def failures(results: Results) -> pd.DataFrame:
     lost = lost.merge(fine.reset_index(drop=True), on="cell").drop_duplicates(["cell", "what"])
     parts = [part.reindex(columns=columns) for part in (bad, lost) if len(part)]
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
+
+
+def published(results: Results) -> pd.DataFrame:
+    """A row per published number: theirs and ours over seeds, and whether ours lies where theirs predict it."""
+    columns = ["where", "metric", "source", "published_mean", "published_sd", "published_n"]
+    columns += ["mean", "sd", "n", "of", "low", "high", "grade"]
+    rows = []
+    for number in results.suite.get("published") or []:
+        key = next((score.key for score in results.scores if score.value == number["metric"]), number["metric"])
+        found = results.wide[key] if key in results.wide else results.wide["nfe"] * math.nan
+        values = found.reindex(number["cells"]).dropna().to_numpy(dtype=float)
+        low = high = math.nan
+        grade = "no result"
+        if len(values):
+            low, high = prediction_interval(number["mean"], number["sd"], number["n"], len(values))
+            grade = "inside" if low <= values.mean() <= high else "outside"
+        mean, sd = (
+            (values.mean(), values.std(ddof=1) if len(values) > 1 else math.nan) if len(values) else (math.nan,) * 2
+        )
+        theirs = [number[name] for name in ("where", "metric", "source", "mean", "sd", "n")]
+        rows.append([*theirs, mean, sd, len(values), len(number["cells"]), low, high, grade])
+    return pd.DataFrame(rows, columns=columns)
+
+
+def published_text(results: Results) -> pd.DataFrame:
+    """The published numbers beside ours as a table to read."""
+    table = published(results)
+    theirs = [
+        f"{m:.3g} ± {s:.2g} ({n})"
+        for m, s, n in table[["published_mean", "published_sd", "published_n"]].itertuples(index=False)
+    ]
+    ours = [
+        "–" if not n else f"{m:.3g} ± {s:.2g} ({n})" if n > 1 else f"{m:.3g} (1)"
+        for m, s, n in table[["mean", "sd", "n"]].itertuples(index=False)
+    ]
+    expected = [
+        "–" if math.isnan(a) else f"{a:.3g} to {b:.3g}" for a, b in table[["low", "high"]].itertuples(index=False)
+    ]
+    return pd.DataFrame(
+        {
+            "where": table["where"],
+            "metric": table["metric"],
+            "published mean ± sd (n)": theirs,
+            "here mean ± sd (n)": ours,
+            "expected here": expected,
+            "grade": table["grade"],
+            "source": table["source"],
+        }
+    )
 
 
 def failure_groups(results: Results) -> pd.DataFrame:
@@ -287,10 +336,9 @@ def _words(table: pd.DataFrame) -> list[str]:
     return [column for column in table.columns if table[column].astype(str).str.contains("[A-Za-z]{2}").mean() > 0.5]
 
 
-def _add_interval(table: pd.DataFrame, key: str, results: Results) -> None:
-    stats = results.over_seeds(key)
-    table[key], table[f"{key}_low"], table[f"{key}_high"] = stats["mean"], stats["low"], stats["high"]
-    table[f"{key}_n"] = stats["n"]
+def _interval(key: str, results: Results) -> pd.DataFrame:
+    stats = results.over_seeds(key)[["mean", "low", "high", "n"]]
+    return stats.rename(columns={"mean": key, "low": f"{key}_low", "high": f"{key}_high", "n": f"{key}_n"})
 
 
 def _texts(stats: pd.DataFrame, results: Results, counted: bool = True) -> list[str]:

@@ -34,6 +34,7 @@ AUTOMATIC = (
     "nfe",
     "rejected_steps",
     "train_seconds",
+    "coupling_seconds",
     "sample_seconds",
     "score_seconds",
     "train_loss",
@@ -74,7 +75,7 @@ def value_names(metrics: Sequence[Config], tables: Tables) -> list[str]:
         cls = tables.cls("metric", metric.name)
         values: Mapping[str, object] = getattr(cls, "values", {})
         names += values
-        if getattr(cls, "floored", False):
+        if getattr(cls, "floored", False) and getattr(cls, "excess", False):
             names += [f"{value}_excess" for value in values]
     return [*names, *AUTOMATIC]
 
@@ -94,7 +95,7 @@ def _claim(node: Node, known: Sequence[str] | None, faults: Faults) -> Draft | N
     if missing:
         faults.add(node.place, f"the claim lacks {' and '.join(missing)}")
     claim = as_text(held["claim"].node, faults) if "claim" in held else None
-    metric = _metric(held["metric"].node, known, faults) if "metric" in held else None
+    metric = read_value_name(held["metric"].node, known, faults) if "metric" in held else None
     better = _side(held["better"].node, faults) if "better" in held else None
     than = _side(held["than"].node, faults) if "than" in held else None
     by = _by(held["by"].node, faults) if "by" in held else None
@@ -105,7 +106,8 @@ def _claim(node: Node, known: Sequence[str] | None, faults: Faults) -> Draft | N
     return Draft(node.place, claim or "", metric or "", better, than, by, margin, at)
 
 
-def _metric(node: Node, known: Sequence[str] | None, faults: Faults) -> str | None:
+def read_value_name(node: Node, known: Sequence[str] | None, faults: Faults) -> str | None:
+    """The name of a value that the suite reports; None (and a fault) where it is none."""
     name = as_text(node, faults)
     if name is not None and known is not None and name not in known:
         faults.add(node.place, unknown("value of this suite's metrics", name, known))

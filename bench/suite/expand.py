@@ -201,6 +201,8 @@ class Expansion:
         if key.parameter is not None:
             return text_of(values[key.parameter]) if key.parameter in values else None
         elsewhere = {k.parameter for d in self.dimensions for k in d.keys if k.factor == key.factor}
+        for twins in getattr(self.values.tables.rooms.get(key.factor, {}).get(str(values.get("name"))), "twins", ()):
+            elsewhere |= set(twins) if elsewhere & set(twins) else set()
         return tuple((name, text_of(value)) for name, value in sorted(values.items()) if name not in elsewhere)
 
     def _own_label(self, dimension: Dimension, axis: str, cell: Included, configs: Mapping[str, Config]) -> str:

@@ -8,7 +8,8 @@ grid, zip, ablate               what varies (see `axes`)
 include: [{factor: value, label: {axis: text}}]     cells of their own, laid on the base
 exclude: [{where: selector, because: text}]
 metrics: [wasserstein, {name: mmd, bandwidths: 3}]
-claims, profiles, plugins       see `claims` and `profiles`; plugins are files beside the suite
+claims, published, profiles      see the modules of these names
+plugins: [my_paths.py]          files beside the suite
 """
 
 from __future__ import annotations
@@ -29,13 +30,15 @@ from bench.suite.expand import Expansion, read_included
 from bench.suite.faults import Faults, Place, hint, quoted, shown, unknown
 from bench.suite.model import Cells, Claim, Exclusion, Suite, selector_text
 from bench.suite.profiles import PLAIN, read_profiles
+from bench.suite.published import match, read_published
+from bench.suite.published import renumbered as kept_cells
 from bench.suite.reader import Node, as_list, as_mapping, as_text, read_yaml
 from bench.suite.selectors import Finder, NoMatch, Term, as_selector, read_selector, split_values
 from bench.suite.values import Value, Values, default_value, merged, read_key, resolved
 
 KEYS = (
     "suite", "question", "seeds", "base", "grid", "zip", "ablate", "include", "exclude", "metrics", "claims",
-    "profiles", "plugins",
+    "published", "profiles", "plugins",
 )  # fmt: skip
 SEEDS_MAX = 100_000
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
@@ -140,6 +143,7 @@ class _Reader:
         sure = self.values.sure and all(map(resolved, metrics))
         known = value_names(metrics, self.tables) if sure else None
         drafts = read_claims(self.root.get("claims"), known, self.faults)
+        reported = read_published(self.root.get("published"), known, self.faults)
         excluded = self._excluded()
         if self.dimensions is None or not seeds:
             return None
@@ -150,11 +154,12 @@ class _Reader:
             return None
         cells, exclusions = self._exclude(cells, excluded)
         paired = self._paired(drafts, cells, self.dimensions)
+        matched = [match(draft, cells, self.faults) for draft in reported] if cells else []
         if cells is None or len(self.faults):
             return None
         return Suite(
-            name, question, file, profile, seeds, expansion.axes, tuple(metrics), tuple(paired), exclusions, plugins,
-            self.tables, cells,
+            name, question, file, profile, seeds, expansion.axes, tuple(metrics), tuple(paired),
+            tuple(filter(None, matched)), exclusions, plugins, self.tables, cells,
         )  # fmt: skip
 
     def _base(self) -> dict[str, Value]:
@@ -300,4 +305,6 @@ def _narrowed(suite: Suite, only: Sequence[str]) -> Suite:
     if not keep.any():
         raise UsageError(f"--only {' --only '.join(only)}: no cell fits all of these at once")
     claims = tuple(renumbered(claim, keep) for claim in suite.claims)
-    return replace(suite, cells=suite.cells.take(keep), claims=claims)
+    kept = (kept_cells(number, keep) for number in suite.published)
+    published = tuple(number for number in kept if number.cells)
+    return replace(suite, cells=suite.cells.take(keep), claims=claims, published=published)

@@ -88,6 +88,19 @@ class Cells:
         return pd.DataFrame(columns, index=range(len(self)))
 
 
+@dataclass(frozen=True)
+class Published:
+    """What others reported for one combination of labels: mean and standard deviation over n runs."""
+
+    where: str
+    metric: str
+    mean: float
+    sd: float
+    n: int
+    source: str
+    cells: tuple[int, ...]
+
+
 @dataclass(frozen=True, eq=False)
 class Suite:
     """One question and its grid of cells. `axes` names the label columns in the file's order."""
@@ -100,6 +113,7 @@ class Suite:
     axes: tuple[str, ...]
     metrics: tuple[Config, ...]
     claims: tuple[Claim, ...]
+    published: tuple[Published, ...]
     exclusions: tuple[Exclusion, ...]
     plugins: tuple[str, ...]
     tables: Tables

@@ -3,7 +3,7 @@
     profiles:
       smoke: {seeds: 1, base.training.steps: 200, grid.solver: [euler], metrics: [wasserstein]}
 
-A path is `seeds`, `metrics`, `claims`, `include`, `exclude`, a factor or parameter of the base, or an axis
+A path is `seeds`, `metrics`, `claims`, `published`, `include`, `exclude`, a factor or parameter of the base, or an axis
 that the file has (`grid.solver`, `zip.path`, `ablate.factors.net`); an empty list drops the claims, included
 cells or exclusions. The plain file is called `quick`.
 """
@@ -21,7 +21,7 @@ from bench.suite.values import Key
 PLAIN = "quick"
 """The name by which the file without any profile can be asked for."""
 
-WHOLE = ("seeds", "metrics", "claims", "include", "exclude")
+WHOLE = ("seeds", "metrics", "claims", "published", "include", "exclude")
 
 
 def read_profiles(root: Node, faults: Faults) -> dict[str, Node]:

@@ -170,6 +170,21 @@ PROPERTIES: Schema = {
             },
         ),
     },
+    "published": {
+        "description": "what others reported, to grade a replication",
+        "type": "array",
+        "items": _record(
+            {
+                "where": _ref("selector"),
+                "metric": TEXT,
+                "mean": {"type": "number"},
+                "sd": {"type": "number", "minimum": 0},
+                "n": {"type": "integer", "minimum": 2},
+                "source": TEXT,
+            },
+            {},
+        ),
+    },
     "profiles": {
         "description": "variants: dotted path: value",
         "type": "object",

@@ -1,0 +1,72 @@
+"""What a stochastic sampler needs beside the velocity: the score that the velocity implies, and its noise.
+
+For a Gaussian source and independent pairs, x_t = alpha x1 + s e with s^2 = sigma^2 + gamma^2 and e ~ N(0, I)
+independent of x1, so that score = -E[e | x] / s, and the exact velocity is
+
+    v = (alpha' / alpha) x - (s s' - (alpha' / alpha) s^2) score,    s s' = sigma sigma' + gamma gamma'
+
+Solved for the score, and multiplied by alpha, which vanishes at t = 0:
+
+    score = (alpha' x - alpha v) / (alpha s s' - alpha' s^2)
+
+At t = 0 with alpha = 0 that is -x / s^2, whatever v. The denominator is alpha s^2 d/dt log(s / alpha): below 0
+wherever the signal-to-noise ratio grows, and 0 at t = 1 where s = 0, at which no score follows from v and the
+left-grid sampler never asks. The displacement target lacks the noise's velocity, so there s s' is sigma sigma'.
+Albergo et al. 2023, arXiv:2303.08797; Ma et al. 2024, arXiv:2401.08740, section 2.5.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from bench.interfaces import Noise, Path, Score
+from bench.seeds import stream
+
+ROWS = 1024
+"""Points whose noise is drawn together, so that no result depends on how samples are batched."""
+
+
+def score_of(path: Path, target: str = "exact") -> Score:
+    """score(t, x, v): grad log p_t at x out of the velocity v there. t: scalar in [0, 1); x, v: (B, *S)."""
+
+    def score(t: Tensor, x: Tensor, v: Tensor) -> Tensor:
+        at = t.double().reshape(1)
+        below = _denominator(path, target, at)
+        from_x, from_v = (path.d_alpha(at) / below).to(x.dtype), (path.alpha(at) / below).to(x.dtype)
+        return from_x * x - from_v * v
+
+    return score
+
+
+def derivable(path: Path, target: str = "exact") -> bool:
+    """Whether the velocity of this path determines the score everywhere in [0, 1)."""
+    t = torch.linspace(0, 1, 1001, dtype=torch.float64)[:-1]
+    return bool((_denominator(path, target, t) < 0).all())
+
+
+def brownian(seed: int, first: int, x: Tensor, replica: int = 0) -> Noise:
+    """noise(step): standard normals for points first, first + 1, ... of a job, shaped like x: (B, *S).
+
+    Addressed by seed, step and point, and drawn in float64: cells of one seed share them, whatever their batches.
+    """
+    last = first + len(x)
+    chunks = range(first // ROWS, (last - 1) // ROWS + 1)
+
+    def noise(step: int) -> Tensor:
+        drawn = [
+            torch.randn(ROWS, *x.shape[1:], dtype=torch.float64, generator=stream(seed, f"sde/{chunk}", step, replica))
+            for chunk in chunks
+        ]
+        skipped = first - chunks[0] * ROWS
+        return torch.cat(drawn)[skipped : skipped + len(x)].to(x.device, x.dtype)
+
+    return noise
+
+
+def _denominator(path: Path, target: str, t: Tensor) -> Tensor:
+    """Return alpha s s' - alpha' s^2 at t: (B,)."""
+    turn = path.sigma_d_sigma(t)
+    if target == "exact":
+        turn = turn + path.gamma_d_gamma(t)
+    return path.alpha(t) * turn - path.d_alpha(t) * (path.sigma(t) ** 2 + path.gamma(t) ** 2)
