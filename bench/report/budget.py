@@ -80,9 +80,9 @@ def _drawing(results: Results, table: pd.DataFrame, tail: str) -> Drawing:
         "Where the error comes from. From the same starting noise, root mean square distances between: the samples "
         "and the fine flow of the same net (solver); that flow and the exact one of the net's own target (model); the "
         "exact flows of that target and of the exact target (target); the path's exact flow and the data's (path). "
-        "Each bounds the W2 that it causes, and their sum bounds the W2 from a perfect sampler; the bar is the measured "
-        f"excess of W2. Points are means over seeds, lines their 95 % t intervals. Hollow at the left edge: below "
-        f"{low:.1g}, or 0." + (f" {left} more rows are not shown." if left else "")
+        "Each bounds the W2 that it causes, and their sum bounds the W2 from a perfect sampler; the bar is the "
+        "measured excess of W2. Points are means over seeds, lines their 95 % t intervals. Hollow at the left edge: "
+        f"below {low:.1g}, or 0." + (f" {left} more rows are not shown." if left else "")
     )
     at = tail.strip("[]")
     name = "error_budget" + (f"-{file_part(tail)}" if tail else "")

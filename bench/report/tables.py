@@ -77,7 +77,7 @@ def headline_text(results: Results) -> pd.DataFrame:
         columns = results.times(name)
         for device, key in columns.items():
             full = title if len(columns) == 1 else f"{title} {device}"
-            table[full] = _texts(results.over_seeds(key), results, counted=False)
+            table[full] = _texts(results.over_seeds(key), results, counted=False, timed=True)
     ok = results.cells["status"].eq("ok").groupby(results.cells["combo"])
     table["seeds ok"] = [f"{good}/{size}" for good, size in zip(ok.sum(), ok.size(), strict=True)]
     return table
@@ -341,12 +341,14 @@ def _interval(key: str, results: Results) -> pd.DataFrame:
     return stats.rename(columns={"mean": key, "low": f"{key}_low", "high": f"{key}_high", "n": f"{key}_n"})
 
 
-def _texts(stats: pd.DataFrame, results: Results, counted: bool = True) -> list[str]:
+def _texts(stats: pd.DataFrame, results: Results, counted: bool = True, timed: bool = False) -> list[str]:
     """Means as text; with n where seeds are missing, and the cells' own status where all are."""
     status = results.cells["status"].groupby(results.cells["combo"]).agg(lambda s: s[s != "ok"].head(1).sum())
     texts = []
     for combo, row in zip(stats.index, stats.to_dict("records"), strict=True):
         text = round_to_interval(row["mean"], row["half"])
+        if timed and not row["half"] > 0:  # all seeds share one measurement: two digits, as for a single one
+            text = round_to_interval(row["mean"], math.nan)
         if not row["n"] and counted:
             text = str(status[combo] or "–")
         elif row["n"] < row["of"] and counted:

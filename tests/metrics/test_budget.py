@@ -33,8 +33,7 @@ def wobble(t, x):
 def test_a_finer_solver_lowers_the_solver_error_alone(cell):
     path = NoisyBridge(s=0.5)
     found = [
-        budget(cell(GaussianMixture(), path, "displacement", ("euler", steps), wobble, n=64))
-        for steps in (40, 80, 160)
+        budget(cell(GaussianMixture(), path, "displacement", ("euler", steps), wobble, n=64)) for steps in (40, 80, 160)
     ]
     for name in (*PARTS[1:], "excess_loss"):
         assert found[0][name] > (1e-7 if name == "path_error" else 1e-2)
@@ -139,7 +138,9 @@ def test_log_likelihood_in_more_dimensions_uses_probes_that_average_to_the_trace
     diagonal = torch.diag(rates)  # e^T D e is the trace for every vector of signs
     assert LogLikelihood(steps=10, probes=1).log_density(given(diagonal), x) == pytest.approx(known(diagonal), abs=1e-6)
     full = diagonal + 0.1 * turn
-    few, many = (LogLikelihood(steps=10, probes=probes).log_density(given(full), x) - known(full) for probes in (1, 200))
+    few, many = (
+        LogLikelihood(steps=10, probes=probes).log_density(given(full), x) - known(full) for probes in (1, 200)
+    )
     assert float(many.abs().max()) < 0.1 < float(few.abs().max())
 
 

@@ -1,0 +1,198 @@
+"""Scoring: what a metric sees, which jobs it shares, and what becomes of a value that a cell does not admit."""
+
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from textwrap import dedent
+from typing import ClassVar
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from bench.datasets.mixtures import GaussianMixture
+from bench.errors import Diverged
+from bench.exact import law_of
+from bench.interfaces import INPUTS, Given, Measured, Metric
+from bench.plan import plan
+from bench.score import Inputs, score
+from bench.suite import load_suite
+
+SEEN: list[Given] = []
+
+
+@dataclass(frozen=True)
+class Witness(Metric):
+    """Notes what it is given and returns the repeat's first sample."""
+
+    values: ClassVar[Mapping[str, Measured]] = {"witness": Measured("1", "lower")}
+
+    def measure(self, given):
+        SEEN.append(given)
+        return {"witness": float("nan" if given.samples is None else given.samples.flat[0])}
+
+
+@pytest.fixture
+def everything():
+    """A cell that has everything to offer, with three repeats."""
+    points = np.arange(12.0).reshape(3, 2, 2)
+    return Inputs(
+        samples=points,
+        start=points,
+        reference=points,
+        floor=points,
+        trajectory=(points, np.array([0.0, 0.5, 1.0])),
+        start_scale=1.0,
+        law=GaussianMixture(),
+        training=points[0],
+        field=lambda t, x: x,
+        oracle=object(),
+        integrate=lambda v, x, steps: x,
+    )
+
+
+@pytest.mark.parametrize("declared", [("samples",), ("samples", "start"), ("samples", "law", "floor"), INPUTS])
+def test_a_metric_sees_what_it_declares_and_nothing_else(monkeypatch, everything, declared):
+    monkeypatch.setattr(Witness, "inputs", declared)
+    SEEN.clear()
+    values = score(Witness(), everything)["witness"]
+    assert values == ([0.0] if "trajectory" in declared else [0.0, 4.0, 8.0])
+    companions = {"trajectory": {"times"}, "start": {"start_scale"}, "field": {"start_scale", "integrate"}}
+    allowed = set(declared).union(*(companions.get(name, set()) for name in declared))
+    given = {field.name for field in fields(Given) if getattr(SEEN[0], field.name) is not None} - {"seed", "repeat"}
+    assert given == allowed
+    assert [one.repeat for one in SEEN] == list(range(len(values)))
+
+
+def test_a_value_that_is_not_finite_is_an_error_that_names_it(monkeypatch, everything):
+    monkeypatch.setattr(Witness, "inputs", ("reference",))
+    with pytest.raises(Diverged, match="witness is nan on repeat 1 of 3"):
+        score(Witness(), everything)
+
+
+def test_the_law_of_a_data_set_forgets_its_training_points():
+    assert law_of(GaussianMixture(points=7)) == GaussianMixture()
+    assert law_of(GaussianMixture()) == GaussianMixture()
+
+
+SUITE = """
+    suite: small
+    question: Which?
+    seeds: 2
+    base:
+      dataset: two_gaussians
+      path: {name: noisy_bridge}
+      net: {name: mlp, width: 8, depth: 1}
+      training: {steps: 20, batch: 16}
+      sampling: {n: 32, repeats: 2}
+    grid:
+      solver:
+        - {name: euler, steps: 4}
+        - {name: rk4, steps: 2}
+    metrics: [wasserstein, METRIC]
+"""
+
+
+@pytest.fixture
+def suite(tmp_path):
+    def write(metric, *changes):
+        text = SUITE.replace("METRIC", metric)
+        for before, after in changes:
+            assert before in text
+            text = text.replace(before, after)
+        file = tmp_path / "small.yaml"
+        file.write_text(dedent(text))
+        return file
+
+    return write
+
+
+def scores(file, metric):
+    """Keys of a metric's score jobs, a cell each."""
+    laid = plan(load_suite(file), "this machine")
+    return [job[1] for job in laid.cells[f"score/{metric}"]]
+
+
+@pytest.mark.parametrize(
+    ("metric", "distinct"),
+    [("velocity_error", 2), ("log_likelihood", 2), ("error_budget", 4), ("straightness", 4), ("mode_weight_tv", 4)],
+)
+def test_a_score_is_shared_by_cells_that_differ_in_nothing_that_it_declares(suite, metric, distinct):
+    keys = scores(suite(metric), metric)
+    assert len(keys) == 4
+    assert len(set(keys)) == distinct
+
+
+@pytest.mark.parametrize(
+    ("metric", "change", "moves"),
+    [
+        ("velocity_error", ("n: 32", "n: 64"), False),
+        ("velocity_error", ("grid:", "grid:\n      direction: [reversed_field]"), True),
+        ("velocity_error", ("steps: 20", "steps: 21"), True),
+        ("log_likelihood", ("n: 32", "n: 64"), True),
+        ("straightness", ("name: rk4, steps: 2", "name: rk4, steps: 3"), True),
+        ("error_budget", ("base:", "base:\n      target: displacement"), True),
+        ("error_budget", ("seeds: 2", "seeds: 2 # more text"), False),
+    ],
+)
+def test_a_key_moves_with_what_the_metric_declares_and_stays_otherwise(suite, metric, change, moves):
+    before, after = scores(suite(metric), metric), scores(suite(metric, change), metric)
+    assert (before != after) == moves
+
+
+def test_an_oracle_is_scored_by_its_law_where_it_has_no_training(suite):
+    oracle = ("net: {name: mlp, width: 8, depth: 1}", "net: oracle")
+    before = scores(suite("velocity_error", oracle), "velocity_error")
+    assert len(set(before)) == 2
+    other = ("dataset: two_gaussians", "dataset: gaussian_mixture")
+    assert not set(before) & set(scores(suite("velocity_error", oracle, other), "velocity_error"))
+
+
+def bench(file, results):
+    command = [sys.executable, "-m", "bench", "run", str(file), "--results", str(results)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    records = pd.read_csv(results / "small" / "tables" / "records.csv")
+    cells = pd.read_csv(results / "small" / "tables" / "cells.csv")
+    return done.stdout, records, cells
+
+
+@pytest.mark.slow
+def test_a_value_that_a_cell_does_not_admit_is_a_skipped_row_of_a_cell_that_is_well(suite, tmp_path):
+    results = tmp_path / "results"
+    file = suite(
+        "error_budget, nearest_training_point",
+        ("seeds: 2", "seeds: 1"),
+        ("dataset: two_gaussians", "clock: data_at_0"),
+        ("{name: mlp, width: 8, depth: 1}", "oracle"),
+        ("        - {name: rk4, steps: 2}\n", ""),
+        (
+            "solver:",
+            "target: [exact, displacement]\n"
+            "      dataset: {known: two_gaussians, finite: {name: rings, points: 9}}\n      solver:",
+        ),
+    )
+    _, records, cells = bench(file, results)
+    assert set(cells["status"]) == {"ok"}
+    for name, dataset, reason in (
+        ("model_error", "finite", "Gaussian mixtures only"),
+        ("nearest_training_ratio", "known", "fresh draw"),
+    ):
+        rows = records[records["metric"] == name].set_index("dataset")
+        refused, others = rows.loc[dataset], rows.drop(dataset)
+        assert set(refused["status"]) == {"skipped"}
+        assert refused["value"].isna().all()
+        assert refused["reason"].str.contains(reason).all()
+        assert set(others["status"]) == {"ok"}
+        assert others["value"].notna().all()
+    assert set(records.loc[records["metric"] == "wasserstein", "status"]) == {"ok"}
+    assert records.loc[records["metric"] == "score_seconds", "value"].notna().all()
+    # The field that is judged is the one that was sampled, seen through its clock and of its own target.
+    known = records[records["dataset"] == "known"].pivot_table(index="target", columns="metric", values="value")
+    assert (known["model_error"] < 1e-9).all()
+    assert (known["solver_error"] > 0.1).all()
+    assert known.loc["exact", "target_error"] == 0
+    assert known.loc["displacement", "target_error"] > 0.01
+    again, *_ = bench(file, results)
+    assert "nothing new" in again
