@@ -1,0 +1,63 @@
+"""The error budget's figure: one for the run instead of one for each part."""
+
+from bench.report import budget, write_report
+from bench.report.results import load_results
+
+VALUES = {
+    **{name: {"unit": "data units", "direction": "lower", "floored": False} for name in budget.PARTS},
+    "wasserstein": {"unit": "data units", "direction": "lower", "floored": True},
+    "excess_loss": {"unit": "squared velocity", "direction": "lower", "floored": False},
+}
+AXES = {"dataset": ["moons", "rings"], "path": ["straight", "noisy"], "solver": ["euler(10)", "rk4(10)"]}
+
+
+def parts(cell):
+    noisy = cell["path"] == "noisy"
+    base = 0.5 + 0.01 * cell["seed"]
+    return {
+        "solver_error": base / 10,
+        "model_error": base,
+        "target_error": base / 5 if noisy else 0.0,
+        "path_error": 0.0,
+        "excess_loss": base**2,
+        "wasserstein": base,
+        "wasserstein_floor": 0.1,
+        "wasserstein_excess": 0.9 * base,
+        "nfe": 10.0 if cell["solver"].startswith("euler") else 40.0,
+        "sample_seconds": 0.1,
+    }
+
+
+def test_a_budget_is_one_figure_and_only_the_solver_error_keeps_its_own(make_run):
+    folder = make_run(AXES, measure=parts, values=VALUES)
+    write_report(folder)
+    figures = {file.name for file in (folder / "figures").glob("*.svg")}
+    assert "error_budget.svg" in figures
+    assert {name for name in figures if "solver_error" in name} == {"score_vs_nfe-solver_error.svg"}
+    assert not [name for name in figures if any(part in name for part in budget.IN_BUDGET)]
+    page = (folder / "report.md").read_text(encoding="utf-8")
+    assert "Where the error comes from" in page
+    assert "figures/error_budget.svg" in page
+    before = (folder / "figures" / "error_budget.svg").read_bytes()
+    write_report(folder)
+    assert (folder / "figures" / "error_budget.svg").read_bytes() == before
+
+
+def test_the_axis_leaves_out_what_is_0_and_the_rows_hold_every_combination(make_run):
+    results = load_results(make_run(AXES, measure=parts, values=VALUES))
+    (drawing,) = budget.budget(results)
+    panels = [ax for ax in drawing.figure.axes if ax.get_visible()]
+    assert [len(ax.get_yticklabels()) for ax in panels] == [4, 4]
+    assert [ax.get_title() for ax in panels] == ["dataset = moons", "dataset = rings"]
+    low, high = panels[0].get_xlim()
+    assert 0 < low < 0.05
+    assert high > 0.5
+    hollow = [line for line in panels[0].get_lines() if line.get_markerfacecolor() == "white"]
+    assert len(hollow) == 4 + 2  # no path error anywhere, no target error on the straight path
+    assert all(line.get_xdata()[0] == low for line in hollow)
+
+
+def test_a_run_without_all_parts_has_no_budget(make_run):
+    values = {name: about for name, about in VALUES.items() if name != "path_error"}
+    results = load_results(make_run(AXES, measure=parts, values=values))
+    assert not list(budget.budget(results))
