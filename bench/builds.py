@@ -15,8 +15,11 @@ from collections.abc import Iterable
 from importlib import import_module
 from pathlib import Path
 
+PLUGIN = "bench_plugin_"
+"""How the names of plugin modules begin; they end in a hash of the file."""
+
 Place = tuple[str, str]
-"""(module name, top-level name); the name "" stands for the module's loose statements."""
+"""(module name, top-level name)."""
 
 
 def build(modules: Iterable[str] = (), classes: Iterable[type] = (), upstream: Iterable[str] = ()) -> str:
@@ -28,8 +31,13 @@ def build(modules: Iterable[str] = (), classes: Iterable[type] = (), upstream: I
 def _build(modules: tuple[str, ...], classes: tuple[type, ...], upstream: tuple[str, ...]) -> str:
     start: list[Place] = [(name, definition) for name in modules for definition in _module(name).definitions]
     start += [(cls.__module__, cls.__qualname__.partition(".")[0]) for cls in classes]
-    digests = sorted(f"{module}:{name}:{_module(module).digest(name)}" for module, name in reachable(start))
+    digests = sorted(f"{_spelled(module)}:{name}:{_module(module).digest(name)}" for module, name in reachable(start))
     return hashlib.sha256("\n".join([*digests, *upstream]).encode()).hexdigest()[:12]
+
+
+def _spelled(module: str) -> str:
+    """A module's name; a plugin's without the hash of its file, which any comment would change."""
+    return module.rpartition("_")[0] if module.startswith(PLUGIN) else module
 
 
 def reachable(start: Iterable[Place]) -> set[Place]:

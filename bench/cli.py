@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import signal
 import sys
 import time
@@ -25,8 +26,8 @@ if TYPE_CHECKING:
 OK, FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
-out = Console(soft_wrap=True)
-err = Console(stderr=True, soft_wrap=True)
+out = Console(soft_wrap=True, markup=False, highlight=False)
+err = Console(stderr=True, soft_wrap=True, markup=False, highlight=False)
 
 Suites = Annotated[list[str], typer.Argument(metavar="SUITE...", help="suite files, or names under suites/")]
 ResultsDir = Annotated[Path, typer.Option("--results", metavar="DIR", help="where results go")]
@@ -43,7 +44,7 @@ def _main(
 ) -> None:
     """Settle questions about flow matching: paths, conventions, networks and solvers, by measurement."""
     if version:
-        out.print(__version__, highlight=False)
+        out.print(__version__)
         raise typer.Exit(OK)
 
 
@@ -94,7 +95,7 @@ def plan(
         laid = _plan(suite, provenance, _device("auto"))
         found = look_up(laid, store)
         excluded = sum(exclusion.count for exclusion in suite.exclusions)
-        out.print(f"{suite.name}: {suite.question}", highlight=False)
+        out.print(f"{suite.name}: {suite.question}")
         out.print(
             f"  {len(suite.cells)} cells, {len(suite.seeds)} seeds, {excluded} excluded, {len(laid.refused)} refused"
         )
@@ -118,7 +119,7 @@ def plan(
         _say_notices(store)
         for reason in sorted(set(laid.refused.values())):
             count = sum(1 for r in laid.refused.values() if r == reason)
-            out.print(f"  refused: {count} cells: {reason}", highlight=False)
+            out.print(f"  refused: {count} cells: {reason}")
 
 
 @app.command()
@@ -134,6 +135,7 @@ def report(
     """Write tables, figures and report.md again from stored records. Needs neither a GPU nor torch."""
     from bench.report import write_report
     from bench.report.embed import embed as renew
+    from bench.store import disk
 
     known = sorted(path.parent for path in results.glob("*/suite.json"))
     names = [Path(name).stem for name in folders] if folders else [path.name for path in known]
@@ -143,12 +145,13 @@ def report(
         folder = results / name
         if not (folder / "suite.json").is_file():
             raise UsageError(f"{folder}: {_nearest(name, [path.name for path in known], 'results of a suite')}")
-        written = write_report(folder, results / "store")
+        with disk(folder, "write the report"):
+            written = write_report(folder, results / "store")
         for text in written.warnings:
-            err.print(f"warning: {text}", markup=False, highlight=False)
-        out.print(f"report: {written.page}", highlight=False)
+            err.print(f"warning: {text}")
+        out.print(f"report: {written.page}")
     for page in embed or []:
-        out.print(f"{page}: {renew(page)} tables renewed", highlight=False)
+        out.print(f"{page}: {renew(page)} tables renewed")
 
 
 @app.command("ls")
@@ -174,15 +177,15 @@ def list_components(
         elif wanted == "settings":
             listed = SETTINGS
         for name, cls in listed.items():
-            out.print(f"  {name:<18} {first_line(cls)}", markup=False, highlight=False)
+            out.print(f"  {name:<18} {first_line(cls)}")
             for parameter in parameters(cls):
                 default = "required" if parameter.required else f"default {_yaml(parameter.default)}"
-                out.print(f"      {parameter.name}: {parameter.kind}; {default}", markup=False, highlight=False)
+                out.print(f"      {parameter.name}: {parameter.kind}; {default}")
         if wanted == "choices":
             for name, choice in CHOICES.items():
                 words = " | ".join(choice.allowed) or "whole number from 0"
-                out.print(f"  {name:<18} {choice.meaning}", markup=False, highlight=False)
-                out.print(f"      {words}; default {choice.default}", markup=False, highlight=False)
+                out.print(f"  {name:<18} {choice.meaning}")
+                out.print(f"      {words}; default {choice.default}")
 
 
 @app.command()
@@ -202,8 +205,8 @@ def check(
         counts[outcome.status] += 1
         words = f": {outcome.words}" if outcome.words else ""
         line = f"{outcome.status:<8} {outcome.subject.room} {outcome.subject.name}  {outcome.law}{words}"
-        out.print(line, markup=False, highlight=False)
-    out.print(f"{counts['ok']} laws hold, {counts['FAILED']} are broken, {counts['skipped']} skipped", highlight=False)
+        out.print(line)
+    out.print(f"{counts['ok']} laws hold, {counts['FAILED']} are broken, {counts['skipped']} skipped")
     raise typer.Exit(FAILED if counts["FAILED"] else OK)
 
 
@@ -229,16 +232,16 @@ def _run(
 
     began = time.monotonic()
     place = _device(device)
+    folder = _folder(results, suite, partial)
     store, provenance = _store(results), _provenance()
     store.sweep()
     laid = _plan(suite, provenance, place)
-    out.print(f"{suite.name}: {len(suite.cells)} cells on {place}", highlight=False)
+    out.print(f"{suite.name}: {len(suite.cells)} cells on {place}")
     with watcher(out, laid, Estimator(store), engine.slots) as watching, _terminated_as_interrupted():
         done = execute(
             laid, store, engine, watching, device=place, plugins=suite.plugins, provenance=provenance,
             keep_stale=keep_stale, fail_fast=fail_fast,
         )  # fmt: skip
-    folder = results / "-".join(filter(None, (suite.name, suite.profile, "only" if partial else None)))
     cells = records.cells_table(suite, laid, done)
     table = records.records_table(suite, laid, done, cells)
     about = records.page(suite, done, provenance, _command(), time.monotonic() - began)
@@ -246,20 +249,35 @@ def _run(
     return _verdict(laid, done, cells)
 
 
+def _folder(results: Path, suite: Suite, partial: bool) -> Path:
+    """Where a run's report goes. Raises UsageError where the report of another suite or profile stands."""
+    folder = results / "-".join(filter(None, (suite.name, suite.profile, "only" if partial else None)))
+    try:
+        there = json.loads((folder / "suite.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return folder
+    if (there.get("suite"), there.get("profile")) != (suite.name, suite.profile):
+        other = f"suite {there.get('suite')}" + (f", profile {there['profile']}" if there.get("profile") else "")
+        raise UsageError(f"{folder}: holds the report of {other}; rename this suite or give --results another folder")
+    return folder
+
+
 def _publish(folder: Path, store: Store, cells: Any, table: Any, about: dict[str, Any]) -> None:
     """Write the tables, and the report only where something in them is new."""
     from bench import records
     from bench.report import headline_text, write_report
+    from bench.store import disk
 
     if records.is_current(folder, cells, table, about):
         out.print("nothing new; the report stands as it is")
     else:
-        records.write(folder, cells, table, about)
-        written = write_report(folder, store.root)
+        with disk(folder, "write the report"):
+            records.write(folder, cells, table, about)
+            written = write_report(folder, store.root)
         for text in written.warnings:
-            err.print(f"warning: {text}", markup=False, highlight=False)
-    out.print(headline_text(folder, out.width if out.is_terminal else 160), markup=False, highlight=False)
-    out.print(f"report: {folder / 'report.md'}", highlight=False)
+            err.print(f"warning: {text}")
+    out.print(headline_text(folder, out.width if out.is_terminal else 160))
+    out.print(f"report: {folder / 'report.md'}")
 
 
 def _verdict(laid: Plan, done: Results, cells: Any) -> int:
@@ -267,13 +285,13 @@ def _verdict(laid: Plan, done: Results, cells: Any) -> int:
     bad = {status: int(n) for status, n in counts.items() if status not in {"ok", "skipped"}}
     if skipped := int(counts.get("skipped", 0)):
         reasons = sorted(set(cells.loc[cells["status"] == "skipped", "reason"]))
-        out.print(f"{skipped} cells skipped: " + "; ".join(reasons), markup=False, highlight=False)
+        out.print(f"{skipped} cells skipped: " + "; ".join(reasons))
     if done.interrupted:
         err.print("interrupted; what was finished is stored, and the same command goes on from there")
         return INTERRUPTED
     if bad:
         text = ", ".join(f"{n} {status}" for status, n in bad.items())
-        err.print(f"{text} of {len(cells)} cells; the report says why", highlight=False)
+        err.print(f"{text} of {len(cells)} cells; the report says why")
         return FAILED
     return OK
 
@@ -304,7 +322,7 @@ def _store(results: Path) -> Store:
 
 def _say_notices(store: Store) -> None:
     for text in store.notices:
-        err.print(f"note: {text}", markup=False, highlight=False)
+        err.print(f"note: {text}")
 
 
 def _provenance() -> dict[str, Any]:
@@ -335,15 +353,13 @@ def _gpu(device: str) -> str:
 
 
 def _command() -> str:
-    return " ".join(["bench", *sys.argv[1:]])
+    return shlex.join(["bench", *sys.argv[1:]])
 
 
 def _yaml(value: Any) -> str:
-    return (
-        {None: "none", True: "true", False: "false"}.get(value, str(value))
-        if not isinstance(value, list)
-        else str(value)
-    )
+    if value is None:
+        return "none"
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _nearest(name: str, known: list[str], what: str) -> str:
@@ -374,12 +390,12 @@ def main() -> None:
         status = app(standalone_mode=False)
     except SuiteError as error:
         for fault in error.faults:
-            err.print(str(fault), markup=False, highlight=False)
+            err.print(str(fault))
         count = len(error.faults)
-        err.print(f"{count} mistake{'s' if count > 1 else ''}; nothing was run", highlight=False)
+        err.print(f"{count} mistake{'s' if count > 1 else ''}; nothing was run")
         status = WRONG
     except BenchError as error:
-        err.print(str(error), markup=False, highlight=False)
+        err.print(str(error))
         status = WRONG if isinstance(error, UsageError | ComponentError) else FAILED
     except (KeyboardInterrupt, typer.Abort):
         status = INTERRUPTED

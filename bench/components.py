@@ -24,6 +24,7 @@ from typing import Any, Literal
 from pydantic import TypeAdapter, ValidationError
 
 from bench import interfaces, settings
+from bench.builds import PLUGIN
 from bench.couplings import COUPLINGS
 from bench.datasets import DATASETS, SOURCES
 from bench.errors import ComponentError
@@ -150,12 +151,16 @@ class Tables:
     def _add(self, module: types.ModuleType, origin: str) -> None:
         found = 0
         for kind, room in ROOMS.items():
-            for name, cls in getattr(module, room.table_name, {}).items():
+            table = getattr(module, room.table_name, {})
+            if not isinstance(table, Mapping):
+                raise ComponentError(f'{origin}: {room.table_name} must map names to classes, e.g. {{"mine": Mine}}')
+            for name, cls in table.items():
                 if not (isinstance(cls, type) and issubclass(cls, room.base) and dataclasses.is_dataclass(cls)):
                     raise ComponentError(
                         f"{origin}: {room.table_name}[{name!r}] must be a frozen dataclass derived from "
                         f"bench.interfaces.{room.base.__name__}"
                     )
+                _usable(cls, f"{origin}: {room.table_name}[{name!r}]")
                 if name in room.table:
                     raise ComponentError(
                         f"{origin}: {room.table_name}[{name!r}] is the name of a built-in; choose another name"
@@ -202,6 +207,21 @@ class Tables:
             return values["value"]
         values.pop("name", None)
         return _adapter(self.cls(config.factor, config.name)).validate_json(json.dumps(values), strict=True)
+
+
+def _usable(cls: type, where: str) -> None:
+    """Raise ComponentError where a plugin's class lacks what the harness asks of it before any job runs."""
+    try:
+        parameters(cls)
+        _adapter(cls)
+    except Exception as error:
+        raise ComponentError(f"{where}: its parameters cannot be read: {type(error).__name__}: {error}") from error
+    if issubclass(cls, interfaces.Metric) and not getattr(cls, "values", None):
+        example = f'values = {{"{cls.__name__.lower()}": Measured(unit, direction)}}'
+        raise ComponentError(f"{where}: a metric says what it returns; add {example}")
+    missing = sorted(getattr(cls, "__abstractmethods__", ()))
+    if missing:
+        raise ComponentError(f"{where}: {cls.__name__} does not define {', '.join(missing)}")
 
 
 def choice(factor: str, value: str | int) -> Config:
@@ -263,7 +283,7 @@ def load_plugin(file: str) -> types.ModuleType:
         digest = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
     except OSError as error:
         raise ComponentError(f"{file}: the plugin cannot be read: {error.strerror}") from error
-    name = f"bench_plugin_{path.stem}_{digest}"
+    name = f"{PLUGIN}{path.stem}_{digest}"
     if name in sys.modules:
         return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, path)
@@ -273,7 +293,7 @@ def load_plugin(file: str) -> types.ModuleType:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         del sys.modules[name]
         raise ComponentError(f"{file}: the plugin fails on import: {type(error).__name__}: {error}") from error
     return module

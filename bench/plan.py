@@ -225,12 +225,12 @@ class _Planner:
         return self._add(
             Job(
                 "time",
-                key_of("time", [*about, solver.digest, settings.n, self.hardware]),
+                key_of("time", [*about, solver.digest, settings.n, str(settings.batch), self.hardware]),
                 build(["bench.timing"], [type(component), type(self._component(known.values["net"]))]),
                 drawn.configs,
                 known.seed,
                 known.replica,
-                drawn.inputs if component.adaptive else {},
+                {**drawn.inputs, "sample": sample} if component.adaptive else {},
                 f"time/{group}",
             )
         )

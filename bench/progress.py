@@ -85,7 +85,7 @@ class _Counts:
 
     def notice(self, text: str) -> None:
         """Say something at once."""
-        self.console.print(f"note: {text}", markup=False, highlight=False)
+        self.console.print(f"note: {text}")
 
     def time_left(self) -> str:
         """Expected time for what is left, from past and present jobs of the same kind."""
@@ -96,9 +96,7 @@ class _Counts:
 
     def say_failure(self, job: Job, outcome: Outcome) -> None:
         """One line for a job that did not make it."""
-        self.console.print(
-            f"{outcome.status}: {job.kind} {job.key[:8]}: {outcome.reason}", markup=False, highlight=False
-        )
+        self.console.print(f"{outcome.status}: {job.kind} {job.key[:8]}: {outcome.reason}")
 
 
 class _Lines(_Counts):
@@ -122,7 +120,7 @@ class _Lines(_Counts):
         if total and done / total >= self.next_line:
             self.next_line = (int(10 * done / total) + 1) / 10
             passed = duration(time.monotonic() - self.began)
-            self.console.print(f"{done} of {total} jobs after {passed}; {self.time_left()}", highlight=False)
+            self.console.print(f"{done} of {total} jobs after {passed}; {self.time_left()}")
 
 
 class _Live(_Counts):

@@ -41,6 +41,9 @@ AUTOMATIC: Mapping[str, tuple[str, str, str]] = {
 }
 """Values that every cell has without asking: the job that measured it, unit, direction."""
 
+VERSIONS = ("python", "torch", "pot")
+"""Libraries whose versions each record carries; the rest stand in suite.json and in the store."""
+
 WORST = ("cancelled", "failed", "oom", "timeout", "diverged", "skipped", "ok")
 
 
@@ -48,7 +51,7 @@ def cells_table(suite: Suite, plan: Plan, results: Results) -> pd.DataFrame:
     """One row per cell: labels, resolved parameters that vary, status with reason, entries in the store."""
     cells = suite.cells
     resolved = cells.resolved()
-    varied = [name for name in resolved if resolved[name].astype(str).nunique() > 1]
+    varied = [name for name in resolved if _distinct(resolved[name]) > 1]
     shown = [name for name in resolved if name in ALWAYS or name in varied]
     shown = [name for name in shown if name not in suite.axes]
     table: pd.DataFrame = pd.concat(
@@ -70,7 +73,12 @@ def cells_table(suite: Suite, plan: Plan, results: Results) -> pd.DataFrame:
 def fixed(suite: Suite) -> dict[str, Any]:
     """Resolved parameters that are the same in every cell."""
     resolved = suite.cells.resolved()
-    return {str(name): resolved[name].iloc[0] for name in resolved if resolved[name].astype(str).nunique() == 1}
+    return {str(name): resolved[name].iloc[0] for name in resolved if _distinct(resolved[name]) == 1}
+
+
+def _distinct(column: pd.Series[Any]) -> int:
+    """Number of distinct values, none among them: pandas leaves that out of nunique."""
+    return int(column.map(repr).nunique())
 
 
 def records_table(suite: Suite, plan: Plan, results: Results, cells: pd.DataFrame) -> pd.DataFrame:
@@ -150,6 +158,7 @@ def _row(
         "commit": job.get("commit") or "",
         "dirty": job.get("dirty"),
         "build": job.get("build", ""),
+        "versions": " ".join(f"{name} {job['versions'][name]}" for name in VERSIONS) if job.get("versions") else "",
     }
 
 
@@ -168,12 +177,17 @@ def _unless_undefined(outcome: Outcome) -> Outcome:
 
 
 def _status(plan: Plan, results: Results, cell: int) -> tuple[str, str]:
-    """The worst status among a cell's jobs, with its reason."""
+    """The worst status among a cell's jobs, with the reasons of all that ended so.
+
+    A clock that could not be read is a row of its own and no fault of the cell: its scores stand.
+    """
     if cell in plan.refused:
         return "skipped", plan.refused[cell]
-    outcomes = [results.outcomes[job] for column in plan.cells.values() if (job := column[cell]) is not None]
-    worst = min(outcomes, key=lambda outcome: WORST.index(outcome.status))
-    return worst.status, worst.reason
+    columns = [column for name, column in plan.cells.items() if name != "time"]
+    outcomes = [results.outcomes[job] for column in columns if (job := column[cell]) is not None]
+    worst = min(outcomes, key=lambda outcome: WORST.index(outcome.status)).status
+    reasons = dict.fromkeys(outcome.reason for outcome in outcomes if outcome.status == worst and outcome.reason)
+    return worst, "; ".join(reasons)
 
 
 def _values(outcome: Outcome, name: str) -> list[float]:

@@ -22,6 +22,11 @@ def address(seed: int, purpose: str, block: int = 0, replica: int = 0) -> int:
     return int.from_bytes(hashlib.sha256(text).digest()[:8], "big") >> 1
 
 
+def salted(seed: int, replica: int) -> int:
+    """The seed of what is fixed once per seed, such as a finite training set; replica 0 leaves it as it is."""
+    return address(seed, "replica", replica=replica) if replica else seed
+
+
 def stream(seed: int, purpose: str, block: int = 0, replica: int = 0) -> torch.Generator:
     """Torch generator on the CPU, so that a result does not depend on the device that uses it."""
     import torch

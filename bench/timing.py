@@ -30,9 +30,13 @@ class Timed(NamedTuple):
     busy: bool
 
 
-def measure(calls: Sequence[Callable[[], object]], device: torch.device) -> list[Timed]:
-    """Time each call warm, synchronised, in interleaved rounds."""
-    firsts = [_clock(call, device)[0] for call in calls]
+def first(call: Callable[[], object], device: torch.device) -> float:
+    """Seconds of the first call, which pays for what later ones find warm. Raises what the call raises."""
+    return _clock(call, device)[0]
+
+
+def measure(calls: Sequence[Callable[[], object]], firsts: Sequence[float], device: torch.device) -> list[Timed]:
+    """Time each call warm, synchronised, in interleaved rounds; `firsts` are the seconds of the first calls."""
     walls: list[list[float]] = [[] for _ in calls]
     shares: list[list[float]] = [[] for _ in calls]
     for number in range(ROUNDS):
@@ -43,10 +47,10 @@ def measure(calls: Sequence[Callable[[], object]], device: torch.device) -> list
             walls[index].append(wall)
             shares[index].append(share)
     rows = []
-    for first, taken, given in zip(firsts, walls, shares, strict=True):
+    for cold, taken, given in zip(firsts, walls, shares, strict=True):
         q25, median, q75 = (float(q) for q in np.quantile(taken, [0.25, 0.5, 0.75]))
         busy = device.type == "cpu" and float(np.median(given)) < BUSY
-        rows.append(Timed(median, q25, q75, first, len(taken), busy))
+        rows.append(Timed(median, q25, q75, cold, len(taken), busy))
     return rows
 
 

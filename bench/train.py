@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from bench.errors import Diverged
 from bench.interfaces import Coupling, Dataset, Net, Path
 from bench.predictions import noise_of
-from bench.seeds import stream
+from bench.seeds import salted, stream
 from bench.settings import Training
 from bench.times import training_times, weight
 
@@ -177,13 +177,13 @@ def _pairs(job: TrainJob, number: int, n: int, spent: Spent) -> tuple[Tensor, Te
 
     whole, labels = transport_batch(job), None
     if job.coupling.labelled or job.training.order == "by_class":
-        x1, labels = job.dataset.draw_labelled(n, job.seed, random("data"))
+        x1, labels = job.dataset.draw_labelled(n, salted(job.seed, job.replica), random("data"))
     else:
-        x1 = job.dataset.draw(n, job.seed, random("data"))
+        x1 = job.dataset.draw(n, salted(job.seed, job.replica), random("data"))
     if job.source.standard_normal:
         x0 = torch.randn(n, *job.dataset.shape, generator=random("source"))
     else:
-        x0 = job.source.draw(n, job.seed, random("source"))
+        x0 = job.source.draw(n, salted(job.seed, job.replica), random("source"))
     if labels is not None and job.training.order == "by_class":
         order = torch.cat([part.argsort(stable=True) + k * whole for k, part in enumerate(labels.split(whole))])
         x1, labels = x1[order], labels[order]

@@ -32,6 +32,7 @@ def test_ls_shows_every_component_with_its_parameters_and_defaults():
     for name in (*SETTINGS, *CHOICES):
         assert f"\n  {name}" in done.stdout
     assert "steps: whole number >= 1; default 100" in done.stdout
+    assert "sigma_min: number >= 0, < 1; default 0.0" in done.stdout
 
 
 def test_schema_is_json():
@@ -109,3 +110,43 @@ def test_a_plugin_needs_no_edit_of_the_package(tmp_path):
     done = bench("plan", tmp_path / "own.yaml", "--results", tmp_path / "results")
     assert done.returncode == 0, done.stderr
     assert "1 cells" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("PATHS = ['a']", "PATHS must map names to classes"),
+        ("raise SystemExit(3)", "fails on import"),
+        ("x = 1", "no table found"),
+        (
+            "from dataclasses import dataclass\nfrom bench.interfaces import Metric\n\n@dataclass(frozen=True)\n"
+            "class Mute(Metric):\n    'Says nothing.'\n\n    def measure(self, given):\n        return {}\n\n"
+            "METRICS = {'mute': Mute}",
+            "a metric says what it returns",
+        ),
+    ],
+)
+def test_a_plugin_that_cannot_be_used_is_refused_in_words(tmp_path, code, said):
+    (tmp_path / "bad.py").write_text(code + "\n")
+    (tmp_path / "own.yaml").write_text("question: Bad?\nplugins: [bad.py]\n")
+    done = bench("plan", tmp_path / "own.yaml", "--results", tmp_path / "results")
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_brackets_in_a_question_and_a_folder_are_plain_text(tmp_path):
+    (tmp_path / "odd.yaml").write_text('question: "Is [/red] plain?"\n')
+    done = bench("plan", tmp_path / "odd.yaml", "--results", tmp_path / "res [/x] dir")
+    assert done.returncode == 0, done.stderr
+    assert "Is [/red] plain?" in done.stdout
+
+
+def test_a_report_is_not_written_over_that_of_another_suite(tmp_path):
+    folder = tmp_path / "results" / "mine"
+    folder.mkdir(parents=True)
+    (folder / "suite.json").write_text('{"suite": "other", "profile": null}')
+    (tmp_path / "mine.yaml").write_text("question: Mine?\n")
+    done = bench("run", tmp_path / "mine.yaml", "--results", tmp_path / "results")
+    assert done.returncode == 2
+    assert "suite other" in done.stderr

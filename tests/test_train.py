@@ -6,14 +6,18 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 
 from bench import train
 from bench.couplings import Independent
 from bench.datasets import DATASETS, SOURCES
 from bench.errors import Diverged
 from bench.nets import MLP
-from bench.paths import Linear, NoisyBridge
+from bench.paths import Linear, NoisyBridge, NoisyConstant, NoisySmooth, Trigonometric, VariancePreserving
+from bench.predictions import coefficients
+from bench.seeds import stream
 from bench.settings import Training
+from bench.times import training_times, weight
 
 CPU = torch.device("cpu")
 
@@ -91,7 +95,17 @@ def test_a_loss_that_is_not_finite_ends_the_training_with_its_step(job):
 
 
 @pytest.mark.parametrize(
-    "settings", [{"precision": "bf16"}, {"clip": 0.1}, {"optimizer": "adamw", "weight_decay": 0.1}]
+    "settings",
+    [
+        {"precision": "bf16"},
+        {"clip": 0.1},
+        {"optimizer": "adamw", "weight_decay": 0.1},
+        {"weighting": "min_snr"},
+        {"time_sampling": "stratified"},
+        {"time_sampling": "logit_normal", "time_scale": 0.5},
+        {"time_sampling": "beta", "time_a": 1.5},
+        {"order": "by_class"},
+    ],
 )
 def test_every_setting_changes_the_outcome(job, settings):
     plain, changed = run(job), run(replace(job, training=replace(job.training, **settings)))
@@ -106,3 +120,86 @@ def test_rate_warms_up_and_falls_to_nothing():
     assert rates[10] == 1
     assert all(a > b for a, b in pairwise(rates[10:]))
     assert rates[-1] < 1e-3
+
+
+LAWS = {
+    "uniform": ({}, stats.uniform()),
+    "stratified": ({}, stats.uniform()),
+    "logit_normal": ({"time_location": 0.5, "time_scale": 0.8}, None),
+    "beta": ({"time_a": 1.5, "time_b": 1.0}, stats.beta(1.5, 1.0)),
+}
+
+
+@pytest.mark.parametrize("kind", LAWS)
+@pytest.mark.parametrize("path", [Linear(), NoisyBridge(s=0.5)], ids=str)
+def test_times_follow_their_law_mapped_off_the_singular_ends(kind, path):
+    given, law = LAWS[kind]
+    settings = Training(batch=100, time_sampling=kind, **given)
+    t = training_times(settings, path, 100, stream(0, "time"))
+    assert t.shape == (10_000,)
+    assert path.margin - 1e-7 <= float(t.min()) <= float(t.max()) <= 1 - path.margin + 1e-7
+    u = ((t.double() - path.margin) / (1 - 2 * path.margin)).clamp(1e-9, 1 - 1e-9).numpy()
+    if law is None:
+        u, law = np.log(u / (1 - u)), stats.norm(0.5, 0.8)
+    assert stats.kstest(u, law.cdf).pvalue > 1e-3
+    assert torch.equal(t, training_times(settings, path, 100, stream(0, "time")))
+
+
+def test_stratified_times_fill_every_stratum_of_every_batch_in_random_order():
+    t = training_times(Training(batch=50, time_sampling="stratified"), Linear(), 20, stream(0, "time"))
+    strata = (t.view(20, 50) * 50).floor().clamp_max(49)
+    assert (strata.sort(dim=1).values == torch.arange(50)).all()
+    assert not (strata == torch.arange(50)).all(dim=1).any()
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [({"time_location": 1.0}, "logit_normal"), ({"time_sampling": "logit_normal", "time_a": 2.0}, "beta")],
+)
+def test_time_parameters_without_effect_are_refused(given, text):
+    with pytest.raises(ValueError, match=f"belong to time_sampling: {text}"):
+        Training(**given)
+
+
+EVERY_PATH = pytest.mark.parametrize(
+    "path",
+    [Linear(), Trigonometric(), VariancePreserving(), NoisyConstant(0.5), NoisyBridge(0.5), NoisySmooth(0.5)],
+    ids=str,
+)
+
+
+@EVERY_PATH
+def test_min_snr_weighs_the_same_error_alike_in_every_prediction(path):
+    t = torch.linspace(0.01, 0.99, 99, dtype=torch.float64)
+    velocity, noise, data = (weight("min_snr", path, kind, t) for kind in ("velocity", "noise", "data"))
+    snr = path.alpha(t) ** 2 / (path.sigma(t) ** 2 + path.gamma(t) ** 2)
+    torch.testing.assert_close(data, snr.clamp_max(5))
+    for kind, mine in (("noise", noise), ("data", data)):
+        _, slope = coefficients(path, kind, t)  # a velocity error is slope times the prediction's error
+        torch.testing.assert_close(velocity * slope**2, mine)
+    ends = torch.tensor([0.0, 1.0])
+    for kind in ("velocity", "noise", "data"):
+        assert weight("min_snr", path, kind, ends).isfinite().all()
+
+
+@EVERY_PATH
+def test_inverse_variance_gives_unit_data_a_velocity_of_unit_variance(path):
+    generator = torch.Generator().manual_seed(0)
+    x0, x1, xi = (torch.randn(20_000, 2, generator=generator, dtype=torch.float64) for _ in range(3))
+    for time in (0.01, 0.3, 0.9):
+        t = torch.full((20_000,), time, dtype=torch.float64)
+        u = path.velocity(t, x0, x1, xi)
+        assert float((weight("inverse_variance", path, "velocity", t)[:, None] * u**2).mean()) == pytest.approx(
+            1, abs=0.03
+        )
+    assert (weight("inverse_variance", path, "noise", t) == 1).all()
+
+
+@pytest.mark.parametrize("clock", ["noise_at_0", "data_at_0"])
+def test_the_weighted_loss_is_the_weighted_mean(job, clock):
+    job = replace(job, clock=clock, training=replace(job.training, weighting="min_snr", steps=1))
+    net, batch = train.build(job), next(next(train.blocks(job)))
+    t = batch.tau if clock == "noise_at_0" else 1 - batch.tau
+    error = (net(batch.x_t, batch.tau) - batch.target).square().mean(1)
+    expected = float((weight("min_snr", job.path, "velocity", t) * error).mean())
+    assert run(job).losses[0] == pytest.approx(expected, rel=1e-5)

@@ -31,6 +31,7 @@ from bench.components import Config, Tables
 from bench.errors import JobError, Undefined
 from bench.execute.protocol import Work
 from bench.interfaces import Field
+from bench.seeds import salted
 from bench.store import write_array
 
 Send = Callable[[dict[str, Any]], None]
@@ -104,6 +105,10 @@ class _Resolved:
         return array
 
     @property
+    def seed(self) -> int:
+        return salted(self.work.seed, self.work.replica)
+
+    @property
     def device(self) -> torch.device:
         return torch.device(self.work.device)
 
@@ -131,7 +136,7 @@ class _Resolved:
         clock, direction = self.component("clock"), self.component("direction")
         net, path, prediction = (self.component(factor) for factor in ("net", "path", "prediction"))
         if not net.trained:
-            known = net.field(self.component("dataset"), path, self.component("target"), prediction, self.work.seed)
+            known = net.field(self.component("dataset"), path, self.component("target"), prediction, self.seed)
             seen = sample.with_clock(known.to(self.device), clock, prediction)
             return sample.velocity(seen, clock, direction, path, prediction), torch.float64
         module = train.build(self.train_job())
@@ -235,7 +240,7 @@ def _inputs(job: _Resolved, asked: set[str]) -> score.Inputs:
     if "law" in asked:
         given["law"] = exact.law_of(job.component("dataset"))
     if "training" in asked:
-        given["training"] = exact.training_points(job.component("dataset"), job.work.seed)
+        given["training"] = exact.training_points(job.component("dataset"), job.seed)
     if "oracle" in asked:
         trained = job.component("net").trained
         coupling = job.component("coupling") if trained else None
@@ -249,14 +254,16 @@ def _inputs(job: _Resolved, asked: set[str]) -> score.Inputs:
 
 
 def _time_together(batch: list[Work], send: Send) -> None:
-    """All time jobs of a run in one process, in interleaved rounds; a job that cannot start fails alone."""
+    """All time jobs of a run in one process, in interleaved rounds; a job that cannot be done fails alone."""
     torch.set_num_threads(batch[0].threads)
-    calls: list[Callable[[], object]] = []
+    device, calls, firsts = torch.device(batch[0].device), list[Callable[[], object]](), list[float]()
     ready: list[Work] = []
     for work in batch:
         send({"event": "started", "job": work.id})
         try:
-            calls.append(_one_call(_Resolved(work)))
+            call = _one_call(_Resolved(work))
+            firsts.append(timing.first(call, device))
+            calls.append(call)
             ready.append(work)
         except Exception as error:
             status, reason = explain(error)
@@ -264,7 +271,7 @@ def _time_together(batch: list[Work], send: Send) -> None:
     if not ready:
         return
     started = time.time()
-    rows = timing.measure(calls, torch.device(batch[0].device))
+    rows = timing.measure(calls, firsts, device)
     for work, row in zip(ready, rows, strict=True):
         meta = {
             **{"sample_seconds": row.median, "sample_seconds_q25": row.q25, "sample_seconds_q75": row.q75},
@@ -282,8 +289,10 @@ def _one_call(job: _Resolved) -> Callable[[], object]:
     x = torch.from_numpy(sample.start(spec, 0)).to(job.device, dtype)
     ends = torch.tensor([0.0, 1.0], dtype=torch.float64)
 
-    def call() -> Tensor:
-        return sample.advance(spec, field, x, ends).states
+    pieces = x.split(min(spec.sampling.batch or len(x), len(x)))
+
+    def call() -> list[Tensor]:
+        return [sample.advance(spec, field, piece, ends).states for piece in pieces]
 
     return call
 

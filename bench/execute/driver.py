@@ -48,7 +48,18 @@ def look_up(plan: Plan, store: Store, *, keep_stale: bool = False) -> dict[JobId
             found[job.id] = Outcome("ok", entry=entry, stored=True)
         elif keep_stale and (other := store.other_build(job.kind, job.key, job.build)):
             found[job.id] = Outcome("ok", entry=other, stored=True, stale=True)
+    _forget_stale_inputs(plan, found)
     return found
+
+
+def _forget_stale_inputs(plan: Plan, found: dict[JobId, Outcome]) -> None:
+    """A job that is done now never stands on work of older code: what it needs is then done again too."""
+    todo = [job for job in plan.jobs.values() if job.id not in found]
+    while todo:
+        for upstream in todo.pop().inputs.values():
+            if upstream in found and found[upstream].stale:
+                del found[upstream]
+                todo.append(plan.jobs[upstream])
 
 
 def execute(
@@ -65,7 +76,9 @@ def execute(
 ) -> Results:
     """Run a plan to its end. Ctrl-C stops the jobs in flight and marks what is left as cancelled."""
     run = _Run(plan, store, engine, observer, device, tuple(plugins), dict(provenance or {}), fail_fast)
-    run.results.outcomes.update(look_up(plan, store, keep_stale=keep_stale))
+    found = look_up(plan, store, keep_stale=keep_stale)
+    run.results.outcomes.update(found)
+    _say_stale(plan, store, found, observer)
     for text in store.notices:
         observer.notice(text)
     store.notices.clear()
@@ -78,6 +91,17 @@ def execute(
         engine.stop()
         run.sweep()
     return run.results
+
+
+def _say_stale(plan: Plan, store: Store, found: Mapping[JobId, Outcome], observer: Observer) -> None:
+    """Results of older code are said: kept on request, or about to be made again."""
+    kept = sum(1 for outcome in found.values() if outcome.stale)
+    missing = [job for job in plan.jobs.values() if job.id not in found]
+    redone = sum(1 for job in missing if store.other_build(job.kind, job.key, job.build))
+    if kept:
+        observer.notice(f"{kept} results of older code are kept, and marked as stale in the records")
+    if redone:
+        observer.notice(f"{redone} results were made by older code and are done again")
 
 
 class _Run:
@@ -164,9 +188,13 @@ class _Run:
         elif isinstance(event, Returned):
             self.flying.discard(event.job)
             self._drop_staging(event.job)
+            if event.job in self.results.outcomes:
+                return  # cancelled meanwhile
             self.queues[event.job[0]].appendleft(event.job)
         elif isinstance(event, Ended):
             self.flying.discard(event.job)
+            if event.job in self.results.outcomes:
+                return  # cancelled meanwhile
             self._settle(event.job, self._publish(event))
 
     def _publish(self, event: Ended) -> Outcome:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from bench.errors import Fault, SuiteError
@@ -24,10 +25,18 @@ class Faults:
     def __init__(self, file: str) -> None:
         self.file = file
         self._at: dict[Place, str] = {}
+        self._where = ""
+
+    @contextmanager
+    def within(self, where: str) -> Iterator[None]:
+        """Mistakes noted meanwhile begin with `where`: they show in a part of the file alone."""
+        self._where = where
+        yield
+        self._where = ""
 
     def add(self, place: Place, message: str) -> None:
         """Note a mistake; `message` says what is wrong and what would be right."""
-        self._at.setdefault(place, message)
+        self._at.setdefault(place, self._where + message)
 
     def __len__(self) -> int:
         return len(self._at)

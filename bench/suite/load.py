@@ -15,7 +15,6 @@ plugins: [my_paths.py]          files beside the suite
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,7 +28,7 @@ from bench.suite.claims import Draft, pair, read_claims, renumbered, value_names
 from bench.suite.expand import Expansion, read_included
 from bench.suite.faults import Faults, Place, hint, quoted, shown, unknown
 from bench.suite.model import Cells, Claim, Exclusion, Suite, selector_text
-from bench.suite.profiles import PLAIN, read_profiles
+from bench.suite.profiles import NAME, NAMES, PLAIN, read_profiles
 from bench.suite.published import match, read_published
 from bench.suite.published import renumbered as kept_cells
 from bench.suite.reader import Node, as_list, as_mapping, as_text, read_yaml
@@ -41,7 +40,7 @@ KEYS = (
     "published", "profiles", "plugins",
 )  # fmt: skip
 SEEDS_MAX = 100_000
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
+RESERVED = ("store",)
 
 
 def load_suite(file: str | Path, profile: str | None = None, only: Sequence[str] = ()) -> Suite:
@@ -71,7 +70,10 @@ def load_suite(file: str | Path, profile: str | None = None, only: Sequence[str]
     versions: dict[str | None, Node] = {None: root}
     versions.update(read_profiles(root, faults))
     readers = {name: _Reader(version, tables, faults, sure) for name, version in versions.items()}
-    suites = {name: reader.suite(str(file), name, plugins) for name, reader in readers.items()}
+    suites: dict[str | None, Suite | None] = {}
+    for name, reader in readers.items():
+        with faults.within("" if name is None else f"in profile {name}: "):
+            suites[name] = reader.suite(str(file), name, plugins)
     if len(faults):
         raise faults.error()
     asked = None if profile == PLAIN else profile
@@ -185,9 +187,12 @@ class _Reader:
     def _name(self, file: str) -> str:
         node = self.root.get("suite")
         name = node.plain if node else Path(file).stem
-        if not isinstance(name, str) or not _NAME.fullmatch(name):
+        if name in RESERVED:
             place = node.place if node else self.root.place
-            remedy = "letters, digits, _ . and -" if node else "letters, digits, _ . and -; write `suite: a_name`"
+            self.faults.add(place, f"{quoted(str(name))} is the folder that results are stored in; choose another name")
+        elif not isinstance(name, str) or not NAME.fullmatch(name):
+            place = node.place if node else self.root.place
+            remedy = NAMES if node else f"{NAMES}; write `suite: a_name`"
             self.faults.add(place, f"a suite's name names a folder too, so it is {remedy}, got {shown(name)}")
         return str(name)
 
@@ -307,4 +312,6 @@ def _narrowed(suite: Suite, only: Sequence[str]) -> Suite:
     claims = tuple(renumbered(claim, keep) for claim in suite.claims)
     kept = (kept_cells(number, keep) for number in suite.published)
     published = tuple(number for number in kept if number.cells)
-    return replace(suite, cells=suite.cells.take(keep), claims=claims, published=published)
+    cells = suite.cells.take(keep)
+    seeds = tuple(seed for seed in suite.seeds if seed in set(cells.seed.tolist()))
+    return replace(suite, cells=cells, seeds=seeds, claims=claims, published=published)

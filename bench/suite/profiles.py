@@ -10,16 +10,21 @@ cells or exclusions. The plain file is called `quick`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 
 from bench.components import CHOICES, FACTORS, SETTINGS
 from bench.suite.axes import labelled
-from bench.suite.faults import Faults, unknown
+from bench.suite.faults import Faults, shown, unknown
 from bench.suite.reader import Entry, Node, as_mapping
 from bench.suite.values import Key
 
 PLAIN = "quick"
 """The name by which the file without any profile can be asked for."""
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
+NAMES = "letters, digits, _ . and -"
+"""What suites and profiles may be called: folders of results bear their names."""
 
 WHOLE = ("seeds", "metrics", "claims", "published", "include", "exclude")
 
@@ -30,6 +35,8 @@ def read_profiles(root: Node, faults: Faults) -> dict[str, Node]:
     versions = {}
     for name, entry in as_mapping(node, faults, "profile: changes").items() if node else []:
         version = root
+        if not NAME.fullmatch(name):
+            faults.add(entry.key, f"a profile's name names a folder too, so it is {NAMES}, got {shown(name)}")
         if name == PLAIN:
             faults.add(entry.key, f"the plain file is called {PLAIN!r}; give the profile another name")
         changes = as_mapping(entry.node, faults, "path: value, such as base.training.steps: 200")

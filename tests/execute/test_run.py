@@ -243,6 +243,75 @@ def test_plan_tells_what_is_stored_and_what_is_not(suite, results, tmp_path):
     assert "about " in after
 
 
+def test_results_of_older_code_are_said_and_never_built_upon(suite, tmp_path):
+    """A net whose formula changes: what is kept on request stays marked, what is made new trains anew."""
+    results, plugin = tmp_path / "results", tmp_path / "mine.py"
+    code = """
+        from dataclasses import dataclass
+        from bench.nets import MLP
+
+        @dataclass(frozen=True)
+        class Mine(MLP):
+            "An MLP with another scale."
+            def build(self, shape):
+                net = super().build(shape)
+                net.layers[-1].weight.data *= SCALE
+                return net
+
+        SCALE = 1.0
+        NETS = {"mine": Mine}
+        """
+    mine = ("net: {name: mlp, width: 8, depth: 1}", "net: {name: mine, width: 8, depth: 1}")
+    plugins, few = (
+        ("question:", "plugins: [mine.py]\n    question:"),
+        ("path: [linear, noisy_bridge]", "path: [linear]"),
+    )
+    plugin.write_text(dedent(code))
+    bench("run", suite(mine, plugins, few), "--results", results)
+    plugin.write_text(dedent(code).replace("SCALE = 1.0", "SCALE = 1.0  # a comment"))
+    assert "nothing to do" in bench("plan", suite(mine, plugins, few), "--results", results)[0]
+    plugin.write_text(dedent(code).replace("SCALE = 1.0", "SCALE = 3.0"))
+    more = suite(mine, plugins, few, ("- {name: rk4, steps: 2}", "- {name: rk4, steps: 2}\n        - midpoint"))
+    out, _ = bench("run", more, "--stale", "keep", "--results", results)
+    assert "stale" in out
+    assert len(entries(results, "train")) == 4  # midpoint needs the new net, whatever is kept beside it
+    records = table(results / "tiny", "records").merge(
+        table(results / "tiny", "cells")[["cell", "solver.name"]], on="cell"
+    )
+    notes = records[records["metric"] == "nfe"].groupby("solver.name")["note"].agg(set)
+    assert (notes["euler"], notes["rk4"], notes["midpoint"]) == ({"stale"}, {"stale"}, {""})
+    out, _ = bench("run", more, "--results", results)
+    assert "done again" in out
+    assert "stale" not in set(table(results / "tiny", "records")["note"])
+
+
+def test_a_solver_that_raises_fails_alone_and_leaves_the_clocks_of_others(suite, tmp_path):
+    (tmp_path / "raising.py").write_text(
+        dedent("""
+        from dataclasses import dataclass
+        from bench.solvers import Euler
+
+        @dataclass(frozen=True)
+        class Raising(Euler):
+            "Fails at once."
+            def solve(self, velocity, x, times):
+                raise ZeroDivisionError("by design")
+
+        SOLVERS = {"raising": Raising}
+        """)
+    )
+    results = tmp_path / "results"
+    file = suite(("question:", "plugins: [raising.py]\n    question:"), ("{name: rk4, steps: 2}", "{name: raising}"))
+    _, err = bench("run", file, "--results", results, status=1)
+    assert "4 failed of 8 cells" in err
+    records = table(results / "tiny", "records").merge(
+        table(results / "tiny", "cells")[["cell", "solver.name"]], on="cell"
+    )
+    clocks = records[records["metric"] == "sample_seconds"].set_index("solver.name")
+    assert set(clocks.loc["euler", "status"]) == {"ok"}
+    assert clocks.loc["raising", "reason"].str.contains("by design").all()
+
+
 def test_only_runs_the_chosen_cells_beside_the_whole(suite, tmp_path):
     results = tmp_path / "results"
     bench("run", suite(), "--only", "path=linear", "--only", "solver.name=rk4", "--results", results)
