@@ -99,12 +99,11 @@ def _row_name(about: pd.DataFrame, combo: Any, axes: list[str]) -> str:
 
 
 def _window(table: pd.DataFrame) -> tuple[float, float]:
-    """Lowest and highest value of the axis: all that is positive, but no more than four decades."""
-    means = table.loc[table["mean"] > 0, "mean"]
-    if means.empty:
+    """Lowest and highest value of the axis: what lies within four decades; below that are fine flows' own errors."""
+    high = float(table["mean"].max())
+    if not high > 0:
         return 0.1, 1.0
-    high = float(means.max()) * 1.5
-    return max(float(means.min()) / 1.6, high / 10**DECADES), high
+    return float(table.loc[table["mean"] >= high / 10**DECADES, "mean"].min()) / 1.6, high * 1.5
 
 
 def _panel(ax: Axes, table: pd.DataFrame, combos: list[Any], names: list[str], window: tuple[float, float]) -> None:
