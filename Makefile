@@ -27,7 +27,7 @@ report: $(RUN) ## write every report again from stored records, and the README's
 	@$(BIN)/bench report --embed README.md
 
 test: $(DEV) ## run the tests
-	$(BIN)/pytest -n 2 --dist worksteal
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal
 
 lint: $(DEV) ## check format, rules, types and import directions
 	$(BIN)/ruff format --check .
