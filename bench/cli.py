@@ -64,6 +64,8 @@ def run(
     """Run suites: do what is missing, then write tables, figures and the report."""
     if stale not in {"redo", "keep"}:
         raise UsageError(f"--stale: no choice {stale!r}; known: redo, keep")
+    for name in suites:
+        _suite_file(name)  # a misspelt name is told at once
     from bench.execute import LocalEngine
 
     engine = LocalEngine(workers)
@@ -296,16 +298,21 @@ def _verdict(laid: Plan, done: Results, cells: Any) -> int:
     return OK
 
 
+def _suite_file(name: str) -> Path:
+    """A suite by file, or by name under suites/. Raises UsageError where there is neither."""
+    file = Path(name)
+    if file.suffix or file.exists():
+        return file
+    file = Path("suites") / f"{name}.yaml"
+    if not file.exists():
+        raise UsageError(_nearest(name, sorted(path.stem for path in Path("suites").glob("*.yaml")), "suite"))
+    return file
+
+
 def _load(name: str, profile: str | None, only: list[str] | None) -> Suite:
-    """A suite by file, or by name under suites/."""
     from bench.suite import load_suite
 
-    file = Path(name)
-    if not file.suffix and not file.exists():
-        file = Path("suites") / f"{name}.yaml"
-        if not file.exists():
-            raise UsageError(_nearest(name, sorted(path.stem for path in Path("suites").glob("*.yaml")), "suite"))
-    return load_suite(file, profile, tuple(only or ()))
+    return load_suite(_suite_file(name), profile, tuple(only or ()))
 
 
 def _plan(suite: Suite, provenance: dict[str, Any], device: str) -> Plan:
