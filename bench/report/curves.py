@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-COST_AXES = frozenset({"solver", "solver.steps", "solver.rtol", "solver.atol", "solver.tolerance"})
+COST_AXES = frozenset({"solver", "solver.steps", "solver.nfe", "solver.rtol", "solver.atol", "solver.tolerance"})
 """Axes along which a curve runs; the others tell curves apart."""
 
 MOST_PAGES = 12

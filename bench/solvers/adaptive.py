@@ -51,7 +51,10 @@ class _Adaptive(Solver):
 
 @dataclass(frozen=True)
 class AdaptiveHeun(_Adaptive):
-    """Heun's 2(1) pair, two evaluations a step."""
+    """Heun's 2(1) pair, one evaluation a step.
+
+    As torchdiffeq has it, the slope at the predicted point is taken over as the next step's first.
+    """
 
     order: ClassVar[int] = 2
     method: ClassVar[str] = "adaptive_heun"
