@@ -77,8 +77,9 @@ class Sinkhorn(Coupling):
     The plan minimises <P, C> + regularisation * sum P log P over plans with uniform marginals. `regularisation` is
     absolute, in squared data units: 2 s^2 gives the coupling of the Schroedinger bridge whose noise is that of
     noisy_bridge(s); towards 0 the plan becomes optimal transport, towards infinity independent. Solved by Sinkhorn's
-    iteration, stabilised in the log domain (Schmitzer 2019, arXiv:1610.06519), until the column sums are off by at most
-    `tolerance` of the whole mass, summed over columns; row sums are exact. Fewer than `iterations` must do.
+    iteration, stabilised in the log domain and with falling regularisation (Schmitzer 2019, arXiv:1610.06519), until
+    the column sums are off by at most `tolerance` of the whole mass, summed over columns; row sums are exact.
+    `iterations` in all must do.
     Cuturi 2013, arXiv:1306.0895; Tong et al. 2023, arXiv:2302.00482 (SB-CFM).
     """
 
@@ -96,32 +97,43 @@ class Sinkhorn(Coupling):
 
     def plan(self, x0: Tensor, x1: Tensor) -> Tensor:
         """The plan, (B, B) float64 on the CPU, sum 1. Raises NotConverged."""
-        n = len(x0)
         cost = squared_distances(x0, x1) / self.regularisation
-        f, g = torch.zeros(n, 1, dtype=torch.float64), torch.zeros(1, n, dtype=torch.float64)
-        done, off = 0, math.inf
-        while done < self.iterations:
-            # One round in logarithms, then cheap ones by matrix products while their scalings stay moderate.
-            g = -math.log(n) - (f - cost).logsumexp(0, keepdim=True)
-            f = -math.log(n) - (g - cost).logsumexp(1, keepdim=True)
-            kernel = (f + g - cost).exp()
-            off = float((kernel.sum(0) - 1 / n).abs().sum())
-            if off <= self.tolerance:
+        f, g = torch.zeros(len(x0), 1, dtype=torch.float64), torch.zeros(1, len(x0), dtype=torch.float64)
+        # Falling regularisation: each plan starts from the potentials of a smoother one, already nearly right.
+        smoothing, left = max(1.0, float(cost.max())), self.iterations
+        while True:
+            kernel, f, g, left = self._balanced(cost, f, g, smoothing, left)
+            if smoothing == 1:
                 return kernel
+            smoothing = max(1.0, smoothing / 4)
+
+    def _balanced(
+        self, cost: Tensor, f: Tensor, g: Tensor, smoothing: float, left: int
+    ) -> tuple[Tensor, Tensor, Tensor, int]:
+        """Plan and potentials at `smoothing` times the regularisation, and the iterations that are left."""
+        n = len(cost)
+        while left > 0:
+            # One round in logarithms, then cheap ones by matrix products while their scalings stay moderate.
+            g = -smoothing * (math.log(n) + ((f - cost) / smoothing).logsumexp(0, keepdim=True))
+            f = -smoothing * (math.log(n) + ((g - cost) / smoothing).logsumexp(1, keepdim=True))
+            kernel = ((f + g - cost) / smoothing).exp()
+            off = float((kernel.sum(0) - 1 / n).abs().sum())
+            left -= 1
+            if off <= self.tolerance:
+                return kernel, f, g, left
             u = torch.ones(n, 1, dtype=torch.float64)
             for _ in range(ROUNDS):
                 v = 1 / n / (u.T @ kernel)
                 u = 1 / n / (kernel @ v.T)
-                done += 1
+                left -= 1
                 wide = float(u.max() / u.min()) * float(v.max() / v.min())
                 if not wide < ABSORB:  # or not a number
                     break
             if u.isfinite().all() and v.isfinite().all():
-                f, g = f + u.log(), g + v.log()
-            done += 1
+                f, g = f + smoothing * u.log(), g + smoothing * v.log()
         raise NotConverged(
-            f"Sinkhorn's column sums are off by {off:.1e} after {done} iterations (tolerance {self.tolerance:g}); "
-            f"raise regularisation ({self.regularisation:g}) or iterations"
+            f"Sinkhorn's column sums are off by {off:.1e} after {self.iterations} iterations (tolerance "
+            f"{self.tolerance:g}); raise regularisation ({self.regularisation:g}) or iterations"
         )
 
 

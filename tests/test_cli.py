@@ -13,7 +13,7 @@ def bench(*arguments, cwd=None):
         [sys.executable, "-m", "bench", *map(str, arguments)],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=400,
         cwd=cwd,
         check=False,
     )

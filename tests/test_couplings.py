@@ -57,13 +57,13 @@ def test_draws_from_the_plan_are_its_pairs_equally_often_and_63_percent_of_them(
     x0, x1 = batch(50)
     column = assignment(x0, x1)
     counts, used = torch.zeros(50), []
-    for block in range(400):
+    for block in range(150):
         a, b = OptimalTransportPlan().pair(x0, x1, stream(0, "pairs", block))
         row = (a[:, None] == x0).all(-1).int().argmax(1)
         assert torch.equal(b, x1[column[row]])
         counts += row.bincount(minlength=50)
         used.append(len(row.unique()) / 50)
-    assert chi2.sf(float(((counts - 400) ** 2 / 400).sum()), 49) > 1e-3
+    assert chi2.sf(float(((counts - 150) ** 2 / 150).sum()), 49) > 1e-3
     assert np.mean(used) == pytest.approx(1 - (1 - 1 / 50) ** 50, abs=0.01)
 
 
@@ -92,11 +92,11 @@ def test_sinkhorn_lies_between_optimal_transport_and_independence():
 def test_sinkhorn_draws_pairs_with_the_plans_frequencies():
     x0, x1 = batch(6)
     coupling, counts = Sinkhorn(regularisation=2.0), torch.zeros(6, 6, dtype=torch.float64)
-    for block in range(1000):
+    for block in range(300):
         a, b = coupling.pair(x0, x1, stream(0, "pairs", block))
         i, j = ((part[:, None] == whole).all(-1).int().argmax(1) for part, whole in ((a, x0), (b, x1)))
         counts.view(-1).scatter_add_(0, 6 * i + j, torch.ones(6, dtype=torch.float64))
-    expected = 6000 * coupling.plan(x0, x1)
+    expected = 1800 * coupling.plan(x0, x1)
     kept = expected > 5
     statistic = float(((counts - expected) ** 2 / expected)[kept].sum())
     assert chi2.sf(statistic, int(kept.sum()) - 1) > 1e-3
@@ -192,7 +192,7 @@ def test_labels_belong_to_the_points_that_draw_returns(points):
     means = torch.from_numpy(law.mixture().means).float()
     assert (torch.cdist(x, means).argmin(1) == labels).float().mean() > 0.99
     if points:
-        assert torch.cdist(x, law.training_set(0)).amin(1).max() == 0
+        assert set(rows(x)) <= set(rows(law.training_set(0)))
         assert law.training_set(0).shape == (30, 2)
     else:
         assert law.training_set(0) is None

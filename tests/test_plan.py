@@ -135,3 +135,49 @@ def test_a_hundred_thousand_cells_share_their_configurations(tmp_path):
     assert many.count("train") == 200
     configs = {id(config) for job in many.jobs.values() for config in job.configs.values()}
     assert len(configs) < 1000
+
+
+OTHER = [
+    ("base:", "base:\n      coupling: {name: ot, transport_batch: 12}", "multiple of training.batch (8)"),
+    ("base:", "base:\n      dataset: swiss_roll\n      coupling: class_wise", "class_wise needs classes"),
+    ("training: {steps: 10, batch: 8}", "training: {steps: 10, batch: 8, order: by_class}\n      dataset: swiss_roll",
+     "by_class needs classes"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("before", "after", "reason"), OTHER)
+def test_pairs_that_cannot_be_made_are_refused_with_their_reason(tmp_path, before, after, reason):
+    refused = laid(tmp_path, (before, after)).refused
+    assert len(refused) == 12
+    assert all(reason in text for text in refused.values())
+
+
+@pytest.mark.parametrize(
+    ("factor", "reason"),
+    [
+        ("coupling: ot", "needs independent pairs, not the coupling ot"),
+        ("source: eight_gaussians", "needs the source gaussian, not eight_gaussians"),
+        ("target: displacement", "does not regress on"),
+    ],
+)
+def test_predictions_that_leave_the_velocity_open_are_refused_on_noisy_paths_alone(tmp_path, factor, reason):
+    made = laid(tmp_path, ("base:", f"base:\n      prediction: noise\n      {factor}"))
+    assert len(made.refused) == 6
+    assert all(reason in text for text in made.refused.values())
+    assert made.count("train") == 3
+
+
+def test_each_prediction_is_a_training_of_its_own(tmp_path):
+    made = laid(tmp_path, ("solver:", "prediction: [velocity, noise, data]\n      solver:"))
+    assert made.count("train") == 3 * 2 * 3
+    assert not made.refused
+
+
+def test_an_oracle_of_a_training_set_depends_on_its_points_and_any_other_on_the_law(tmp_path):
+    law = laid(tmp_path, ("base:", "base:\n      net: oracle"))
+    finite = laid(tmp_path, ("base:", "base:\n      net: oracle\n      dataset: {name: gaussian_mixture, points: 50}"))
+    more = laid(tmp_path, ("base:", "base:\n      net: oracle\n      dataset: {name: gaussian_mixture, points: 60}"))
+    assert len(new(law, finite, "sample")) == len(new(finite, more, "sample")) == 12
+    assert not new(law, finite, "reference")
+    squares = laid(tmp_path, ("base:", "base:\n      net: oracle\n      dataset: {name: checkerboard, points: 50}"))
+    assert not squares.refused

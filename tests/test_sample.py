@@ -12,13 +12,14 @@ from bench.errors import Diverged
 from bench.interfaces import Given
 from bench.metrics.wasserstein import Wasserstein
 from bench.nets.oracle import OracleField
-from bench.paths import Linear, NoisyBridge, NoisyConstant
+from bench.paths import Linear, NoisyBridge, NoisyConstant, NoisySmooth, Trigonometric, VariancePreserving
 from bench.settings import Sampling
 from bench.solvers.adaptive import Dopri5
 from bench.solvers.fixed import RK4, Euler
 
 CPU = torch.device("cpu")
 LAW = DATASETS["gaussian_mixture"]()
+PATHS = [Linear(), Trigonometric(), VariancePreserving(), NoisyConstant(0.5), NoisyBridge(0.5), NoisySmooth(0.5)]
 
 
 def spec(path=Linear(), clock="noise_at_0", direction="forward", solver=RK4(30), source="gaussian", **sampling):  # noqa: B008
@@ -34,18 +35,34 @@ def w2(x, y):
     return Wasserstein().measure(Given(samples=x, reference=y))["wasserstein"]
 
 
-@pytest.mark.parametrize("path", [Linear(), NoisyBridge(s=0.5), NoisyConstant(s=0.5)], ids=str)
+@pytest.mark.parametrize("path", PATHS, ids=str)
 def test_both_clocks_give_the_same_samples(path):
     ahead, back = (drawn(spec(path, clock, n=64)).samples for clock in ("noise_at_0", "data_at_0"))
     np.testing.assert_allclose(ahead, back, rtol=0, atol=1e-10)
 
 
-def test_the_exact_flow_does_not_depend_on_noise_that_vanishes_at_the_ends():
-    straight, bridge = (
-        drawn(spec(n=64, solver=RK4(200))).samples,
-        drawn(spec(NoisyBridge(0.5), n=64, solver=RK4(200))).samples,
-    )
-    np.testing.assert_allclose(straight, bridge, rtol=0, atol=1e-4)
+@pytest.mark.parametrize("path", [NoisyBridge(0.5), NoisySmooth(0.5), Trigonometric()], ids=str)
+def test_the_exact_flow_does_not_depend_on_noise_that_vanishes_at_the_ends(path):
+    straight, other = (drawn(spec(p, n=64, repeats=1, solver=RK4(200))).samples for p in (Linear(), path))
+    np.testing.assert_allclose(straight, other, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("path", PATHS, ids=str)
+def test_the_oracle_takes_a_paths_start_law_to_its_own_end_law(path):
+    """W2 between flow and end law lies among those of fresh draws of the end law against the same reference."""
+    n, generator = 400, torch.Generator().manual_seed(0)
+
+    def ends(t):
+        x1 = LAW.draw(n, 0, generator).double()
+        x0, xi = (torch.randn(n, 2, generator=generator, dtype=torch.float64) for _ in range(2))
+        return path.position(torch.full((n,), t, dtype=torch.float64), x0, x1, xi)
+
+    field = sample.velocity(OracleField(LAW.mixture(), path), "noise_at_0")
+    last = RK4(40).solve(field, ends(0.0), torch.tensor([0.0, 1.0], dtype=torch.float64)).states[-1].numpy()
+    known = ends(1.0).numpy()
+    floor = [w2(ends(1.0).numpy(), known) for _ in range(8)]
+    assert w2(last, known) < np.mean(floor) + 4 * np.std(floor, ddof=1)
+    assert w2(last + 0.5, known) > np.mean(floor) + np.std(floor, ddof=1)
 
 
 def test_the_oracle_scores_what_the_floor_says():
@@ -57,13 +74,14 @@ def test_the_oracle_scores_what_the_floor_says():
     assert w2(drawn(spec(n=512, direction="reversed_field")).samples[0], made.reference[0]) > 3 * floor[0]
 
 
-def test_the_displacement_target_misses_the_law_on_the_bridge():
+@pytest.mark.parametrize(
+    ("path", "miss"), [(NoisyBridge(0.5), 0.125), (NoisySmooth(0.5), 0.32), (NoisyBridge(1.0), 0.39)], ids=str
+)
+def test_the_displacement_target_misses_the_law(path, miss):
     made = reference.reference(reference.ReferenceJob(LAW, 1024, 1, "flow", seed=0))
     floor = w2(made.floor[0], made.reference[0])
-    wrong = w2(
-        drawn(spec(NoisyBridge(0.5), n=1024, repeats=1, solver=RK4(60)), "displacement").samples[0], made.reference[0]
-    )
-    assert (wrong**2 - floor**2) ** 0.5 == pytest.approx(0.125, abs=0.03)
+    wrong = w2(drawn(spec(path, n=1024, repeats=1, solver=RK4(60)), "displacement").samples[0], made.reference[0])
+    assert (wrong**2 - floor**2) ** 0.5 == pytest.approx(miss, abs=0.03)
 
 
 def test_constant_noise_starts_and_ends_wider_by_its_own_law():

@@ -37,11 +37,13 @@ class LocalEngine:
         self._workers: list[_Worker] = []
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(["bench.execute.preload"])
+        self._warm = False
 
     def warm_up(self) -> None:
         """Start the fork server, which loads torch meanwhile; returns at once."""
         with _one_thread():
             forkserver.ensure_running()
+        self._warm = True
 
     @property
     def free(self) -> int:
@@ -50,9 +52,11 @@ class LocalEngine:
 
     def submit(self, batch: Sequence[Work]) -> None:
         """Fork a process for this batch."""
+        if not self._warm:
+            self.warm_up()
         ours, theirs = self._context.Pipe()
         process = self._context.Process(target=child.serve, args=(theirs,), daemon=True)
-        with _main_hidden(), _one_thread():
+        with _main_hidden(), _one_thread(), _uninterrupted():
             process.start()
         theirs.close()
         ours.send_bytes(json.dumps([work.plain() for work in batch]).encode())
@@ -115,6 +119,17 @@ def _kill(process: ForkServerProcess) -> None:
         os.killpg(process.pid, signal.SIGKILL)
     with suppress(ProcessLookupError):
         process.kill()
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Hold Ctrl-C back while the fork server is spoken to: half a request would have it print a traceback."""
+    signals = {signal.SIGINT, signal.SIGTERM}
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager

@@ -36,7 +36,8 @@ class Faults:
 
     def add(self, place: Place, message: str) -> None:
         """Note a mistake; `message` says what is wrong and what would be right."""
-        self._at.setdefault(place, self._where + message)
+        where = "" if place.key.startswith("profiles.") else self._where
+        self._at.setdefault(place, where + message)
 
     def __len__(self) -> int:
         return len(self._at)

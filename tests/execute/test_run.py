@@ -35,7 +35,7 @@ def command(*arguments):
 
 
 def bench(*arguments, status=0, **options):
-    done = subprocess.run(command(*arguments), capture_output=True, text=True, timeout=120, check=False, **options)
+    done = subprocess.run(command(*arguments), capture_output=True, text=True, timeout=400, check=False, **options)
     assert done.returncode == status, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     return done.stdout, done.stderr
@@ -335,6 +335,6 @@ def test_report_is_made_again_without_torch(results):
         from bench.cli import main
         main()
     """)
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=400, check=False)
     assert done.returncode == 0, done.stderr
     assert (results / "tiny" / "report.md").read_text() == before
