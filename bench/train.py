@@ -146,19 +146,21 @@ def blocks(job: TrainJob, spent: Spent | None = None) -> Iterator[Iterator[Batch
     """All batches of a training, in blocks. Block b depends on (seed, replica, b) alone."""
     length, steps = block_length(job), job.training.steps
     for number in range(math.ceil(steps / length)):
-        inputs = draw(job, number, length, spent)
-        yield (Batch(*(part[i] for part in inputs)) for i in range(min(length, steps - number * length)))
+        used = min(length, steps - number * length)
+        inputs = draw(job, number, length, spent, used)
+        yield (Batch(*(part[i] for part in inputs)) for i in range(used))
 
 
-def draw(job: TrainJob, number: int, length: int, spent: Spent | None = None) -> Batch:
-    """Block `number`: x_t (L, B, *S), tau (L, B), target (L, B, *S), float32 on the CPU.
+def draw(job: TrainJob, number: int, length: int, spent: Spent | None = None, used: int | None = None) -> Batch:
+    """Block `number`: x_t (L, B, *S), tau (L, B), target (L, B, *S), float32 on the CPU; its first `used` batches.
 
     The target is what the net predicts: the velocity of the job's target as its clock sees it, or the path's
     whole noise e or the data point, which have no sign of time.
     """
     batch = job.training.batch
     n = length * batch
-    x0, x1 = _pairs(job, number, n, spent or Spent())
+    used = length if used is None else used
+    x0, x1 = _pairs(job, number, n, used * batch, spent or Spent())
     xi = torch.zeros(())
     if job.path.noisy:
         xi = torch.randn(n, *job.dataset.shape, generator=stream(job.seed, "path noise", number, job.replica))
@@ -166,11 +168,11 @@ def draw(job: TrainJob, number: int, length: int, spent: Spent | None = None) ->
     x_t = job.path.position(t, x0, x1, xi)
     tau = t if job.clock == "noise_at_0" else 1 - t
     target = _target(job, t, x0, x1, xi)
-    return Batch(*(part.unflatten(0, (length, batch)) for part in (x_t, tau, target)))
+    return Batch(*(part.unflatten(0, (length, batch))[:used] for part in (x_t, tau, target)))
 
 
-def _pairs(job: TrainJob, number: int, n: int, spent: Spent) -> tuple[Tensor, Tensor]:
-    """The n pairs (x0, x1) of a block, each (n, *S)."""
+def _pairs(job: TrainJob, number: int, n: int, used: int, spent: Spent) -> tuple[Tensor, Tensor]:
+    """The n pairs (x0, x1) of a block, each (n, *S); what is not `used` need not be paired."""
 
     def random(purpose: str) -> torch.Generator:
         return stream(job.seed, purpose, number, job.replica)
@@ -190,14 +192,15 @@ def _pairs(job: TrainJob, number: int, n: int, spent: Spent) -> tuple[Tensor, Te
     if job.coupling.independent:
         return x0, x1
     generator, began, pairs = random("coupling"), time.perf_counter(), []
-    for first in range(0, n, whole):
+    for first in range(0, used, whole):
         part = slice(first, first + whole)
         if job.coupling.labelled and labels is not None:
             pairs.append(job.coupling.pair_labelled(x0[part], x1[part], labels[part], generator))
         else:
             pairs.append(job.coupling.pair(x0[part], x1[part], generator))
     spent.coupling += time.perf_counter() - began
-    return torch.cat([a for a, _ in pairs]), torch.cat([b for _, b in pairs])
+    done = len(pairs) * whole
+    return torch.cat([*(a for a, _ in pairs), x0[done:]]), torch.cat([*(b for _, b in pairs), x1[done:]])
 
 
 def _target(job: TrainJob, t: Tensor, x0: Tensor, x1: Tensor, xi: Tensor) -> Tensor:

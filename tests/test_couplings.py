@@ -154,6 +154,16 @@ def test_training_pairs_whole_transport_batches_and_cuts_them(size, parts):
     assert cost(x0, x1) == pytest.approx(expected, rel=1e-4)
 
 
+def test_a_short_training_pairs_no_more_than_it_uses():
+    spec = job(coupling=OptimalTransportPlan(64), training=Training(steps=6, batch=16))
+    whole, spent = train.draw(spec, 0, 256), train.Spent()
+    for all_of_it, mine in zip(whole, train.draw(spec, 0, 256, spent, used=6), strict=True):
+        assert torch.equal(all_of_it[:6], mine)
+    batches = [batch for block in train.blocks(spec) for batch in block]
+    assert len(batches) == 6
+    assert torch.equal(batches[5].x_t, whole.x_t[5])
+
+
 def test_a_block_holds_whole_transport_batches():
     spec = job(coupling=OptimalTransport(48), training=Training(steps=8, batch=16))
     assert train.block_length(spec) % 3 == 0
