@@ -229,9 +229,14 @@ class Coupling(ABC):
 
 
 class Net(ABC):
-    """A velocity field to train. The module maps x: (B, *S), tau: (B,) in [0, 1] to (B, *S)."""
+    """A velocity field to train. The module maps x: (B, *S), tau: (B,) in [0, 1] to (B, *S).
+
+    `stackable` promises that the module keeps its weights in nn.Linear layers and takes any axes before these,
+    x: (..., B, *S), tau: (..., B): such nets train several at a time, which small ones gain much by.
+    """
 
     trained: ClassVar[bool] = True
+    stackable: ClassVar[bool] = False
 
     @abstractmethod
     def build(self, shape: tuple[int, ...]) -> nn.Module:

@@ -47,6 +47,8 @@ class Job:
     inputs: Mapping[str, JobId] = field(default_factory=dict)
     group: str = ""
     """Jobs of one group take about the same time; past ones estimate future ones."""
+    cohort: str = ""
+    """Train jobs of one cohort may train together; those without a name train alone."""
     options: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -61,7 +63,7 @@ class Plan:
 
     jobs: dict[JobId, Job]
     cells: dict[str, list[JobId | None]]
-    """Columns: train, reference, sample, time, and score/<metric>, floor/<metric>."""
+    """Columns: train, reference, sample, time, train_time, and score/<metric>, floor/<metric>."""
     refused: dict[int, str]
     """Cells that cannot be run, with the reason."""
 
@@ -96,7 +98,7 @@ class _Planner:
         shared: dict[tuple[int, ...], _Shared] = {}
         given: dict[tuple[int, ...], dict[str, Config]] = {}
         upstream = [factors.index(f) for f in (*TRAINING, "sampling", "replica")] + [len(factors)]
-        names = ["train", "reference", "sample", "time"]
+        names = ["train", "reference", "sample", "time", "train_time"]
         names += [f"{kind}/{metric.name}" for metric in self.suite.metrics for kind in ("score", "floor")]
         for name in names:
             columns[name] = [None] * len(cells)
@@ -118,6 +120,7 @@ class _Planner:
                 continue
             drawn = self._drawn(known, direction, solver)
             columns["train"][cell], columns["reference"][cell] = known.train, known.reference
+            columns["train_time"][cell] = known.train_time
             for name, job in drawn.items():
                 columns[name][cell] = job
         return Plan(self.jobs, columns, refused)
@@ -137,6 +140,7 @@ class _Planner:
         shared = _Shared(values=values, law=law, seed=seed, replica=replica, trained=trained)
         if trained:
             shared.train = self._train(values, seed, replica)
+            shared.train_time = self._train_time(self.jobs[shared.train])
         kind = floor_kind(self._component(law), self._component(values["source"]), sampling.start)
         parts = (law.digest, sampling.n, sampling.repeats, sampling.reference, kind, seed, replica)
         shared.reference = self._add(
@@ -158,7 +162,8 @@ class _Planner:
     def _train(self, values: dict[str, Config], seed: int, replica: int) -> JobId:
         used = {factor: values[factor] for factor in TRAINING}
         classes = [type(self._component(c)) for c in used.values() if c.name is not None]
-        training = self._component(values["training"])
+        training, net = self._component(values["training"]), self._component(values["net"])
+        alike = [values["net"].digest, values["training"].digest, str(self._component(values["dataset"]).shape)]
         return self._add(
             Job(
                 "train",
@@ -168,6 +173,24 @@ class _Planner:
                 seed,
                 replica,
                 group=f"train/{values['net'].digest[:12]}/{training.batch}x{training.steps}",
+                cohort="/".join(alike) if net.stackable else "",
+            )
+        )
+
+    def _train_time(self, train: Job) -> JobId:
+        """The clock of a training by itself: what a step computes and what is drawn for it, no seed and no sign."""
+        about = [train.configs[factor] for factor in ("net", "training", "dataset", "source", "coupling", "path")]
+        classes = [type(self._component(config)) for config in about if config.name is not None]
+        return self._add(
+            Job(
+                "time",
+                key_of("time", ["train", *(config.digest for config in about), self.hardware]),
+                build(["bench.timing", "bench.train"], classes),
+                train.configs,
+                train.seed,
+                train.replica,
+                group=f"time/{train.group}",
+                options={"of": "train"},
             )
         )
 
@@ -393,6 +416,7 @@ class _Shared:
     replica: int = 0
     trained: bool = True
     train: JobId | None = None
+    train_time: JobId | None = None
     reference: JobId | None = None
     floors: dict[str, JobId | None] = field(default_factory=dict)
     drawn: dict[tuple[Config, Config], dict[str, JobId | None]] = field(default_factory=dict)

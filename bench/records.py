@@ -32,14 +32,18 @@ AUTOMATIC: Mapping[str, tuple[str, str, str]] = {
     "rejected_steps": ("sample", "steps", "lower"),
     "train_loss": ("train", "squared target", "none"),
     "parameters": ("train", "count", "none"),
-    "train_seconds": ("train", "s", "lower"),
-    "coupling_seconds": ("train", "s", "lower"),
+    "train_seconds": ("train_time", "s", "lower"),
+    "coupling_seconds": ("train_time", "s", "lower"),
+    "spent_seconds": ("train", "s", "none"),
     "sample_seconds": ("time", "s", "lower"),
     "sample_seconds_q25": ("time", "s", "none"),
     "sample_seconds_q75": ("time", "s", "none"),
     "first_call_seconds": ("time", "s", "none"),
 }
 """Values that every cell has without asking: the job that measured it, unit, direction."""
+
+CLOCKS = ("time", "train_time")
+"""Columns of a plan whose jobs read clocks."""
 
 VERSIONS = ("python", "torch", "pot")
 """Libraries whose versions each record carries; the rest stand in suite.json and in the store."""
@@ -97,7 +101,7 @@ def _rows(suite: Suite, plan: Plan, results: Results, cell: int, n: int) -> Iter
             continue  # the oracle has no training to report on
         outcome = _outcome(plan, results, cell, job)
         value = outcome.entry.job.get(name) if outcome.ok and outcome.entry else None
-        note = "machine busy" if kind == "time" and outcome.entry and outcome.entry.job["busy"] else ""
+        note = "machine busy" if kind in CLOCKS and outcome.entry and outcome.entry.job["busy"] else ""
         yield _row(cell, name, value, unit, direction, n, outcome, note=note)
     spent, last = 0.0, None
     for metric in suite.metrics:
@@ -183,7 +187,7 @@ def _status(plan: Plan, results: Results, cell: int) -> tuple[str, str]:
     """
     if cell in plan.refused:
         return "skipped", plan.refused[cell]
-    columns = [column for name, column in plan.cells.items() if name != "time"]
+    columns = [column for name, column in plan.cells.items() if name not in CLOCKS]
     outcomes = [results.outcomes[job] for column in columns if (job := column[cell]) is not None]
     worst = min(outcomes, key=lambda outcome: WORST.index(outcome.status)).status
     reasons = dict.fromkeys(outcome.reason for outcome in outcomes if outcome.status == worst and outcome.reason)

@@ -131,14 +131,12 @@ def sample(
 ) -> Sampled:
     """Integrate every repeat's start to t = 1. Raises Diverged where a sample is not finite.
 
-    A fixed-step solver takes all repeats together, which changes nothing but the time; an adaptive one
-    controls its error over `sampling.batch` points and so takes each repeat by itself.
+    `sampling.batch` points go together, at most a repeat: an adaptive solver controls its error over them, and
+    larger pieces leave a processor's cache.
     """
     starts = np.stack([start(job, repeat) for repeat in range(job.sampling.repeats)])
     x = torch.from_numpy(starts).to(device, dtype).flatten(0, 1)
-    whole = job.sampling.n if job.solver.adaptive else len(x)
-    batch = min(job.sampling.batch or whole, whole)
-    pieces = [piece for part in x.split(whole) for piece in part.split(batch)]
+    pieces = [piece for part in x.split(job.sampling.n) for piece in part.split(job.sampling.batch or len(part))]
     times = torch.linspace(0, 1, FRAMES, dtype=torch.float64)
     ends, frames, calls, rejected, first = [], None, 0, 0, 0
     began = time.perf_counter()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from bench.cohort import members
 from bench.errors import Diverged
 from bench.interfaces import Coupling, Dataset, Net, Path
 from bench.predictions import noise_of
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
 
 Progress = Callable[[int, int, float], None]
 """Called with (steps done, steps in all, recent mean loss)."""
+
+
+REHEARSED = 32
+"""Steps, at most about, by which a training alone is timed."""
 
 
 @dataclass(frozen=True)
@@ -48,14 +53,13 @@ class TrainJob:
 class Trained(NamedTuple):
     """Outcome of a training: weights by name ("raw", "ema" if asked), losses (steps,), seconds.
 
-    coupling_seconds is the part of seconds that went into pairing.
+    seconds is an equal share of what its cohort took; what a training takes by itself is timed apart.
     """
 
     weights: dict[str, dict[str, Tensor]]
     losses: NDArray[np.float32]
     seconds: float
     parameters: int
-    coupling_seconds: float = 0.0
 
 
 @dataclass
@@ -66,7 +70,7 @@ class Spent:
 
 
 class Batch(NamedTuple):
-    """Inputs and regression target of one step: x_t (B, *S), tau (B,), target (B, *S)."""
+    """Inputs and regression target of a step: x_t (..., B, *S), tau (..., B), target (..., B, *S)."""
 
     x_t: Tensor
     tau: Tensor
@@ -75,42 +79,104 @@ class Batch(NamedTuple):
 
 def train(job: TrainJob, device: torch.device, progress: Progress) -> Trained:
     """Minimise E w(t) |net(x_t, tau) - target|^2. Raises Diverged at the first block with a loss not finite."""
-    net = build(job).to(device)
-    settings, steps = job.training, job.training.steps
-    optimizer = _optimizer(net, settings)
-    average = _copy(net) if settings.ema is not None else None
-    low_precision = settings.precision == "bf16"
-    losses = torch.zeros(steps, device=device)
-    parameters = list(net.parameters())
-    began, step, spent = time.perf_counter(), 0, Spent()
-    for block in blocks(job, spent):
-        first = step
-        for batch in block:
-            for group in optimizer.param_groups:
-                group["lr"] = settings.learning_rate * rate(settings, step)
-            x_t, tau, target = (part.to(device, non_blocking=True) for part in batch)
-            with torch.autocast(device.type, torch.bfloat16) if low_precision else nullcontext():
-                output = net(x_t, tau)
-            loss = _loss(job, output.float(), target, tau)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            if settings.clip is not None:
-                nn.utils.clip_grad_norm_(parameters, settings.clip)
-            optimizer.step()
-            losses[step] = loss.detach()
-            if average is not None and settings.ema is not None:
-                _follow(average, net, settings.ema)
-            step += 1
-        recent = float(losses[first:step].mean())
-        if not math.isfinite(recent):
-            bad = first + int((~losses[first:step].isfinite()).int().argmax())
-            raise Diverged(f"the loss is {float(losses[bad])} at step {bad + 1} of {steps}; lower the learning rate")
-        progress(step, steps, recent)
-    seconds = time.perf_counter() - began
-    weights = {"raw": _state(net)}
-    if average is not None:
-        weights["ema"] = _state(average)
-    return Trained(weights, losses.cpu().numpy(), seconds, sum(p.numel() for p in parameters), spent.coupling)
+    (outcome,) = train_together([job], device, lambda _, *news: progress(*news))
+    if isinstance(outcome, Diverged):
+        raise outcome
+    return outcome
+
+
+def train_together(
+    jobs: Sequence[TrainJob], device: torch.device, progress: Callable[[int, int, int, float], None]
+) -> list[Trained | Diverged]:
+    """Train a cohort: jobs of one net and one Training, more than one only where the net is stackable.
+
+    Each has its own random streams and outcome; on the CPU an outcome's bits do not depend on the company.
+    progress is called with (job's place, steps done, steps in all, recent mean loss).
+    """
+    cohort, steps = _Cohort(jobs, device), jobs[0].training.steps
+    losses = torch.zeros(steps, len(jobs), device=device)
+    diverged: dict[int, Diverged] = {}
+    began, step = time.perf_counter(), 0
+    for drawn in zip(*map(blocks, jobs), strict=True):
+        first, step = step, step + len(drawn[0].tau)
+        cohort.advance(drawn, first, losses[first:step])
+        for place, column in enumerate(losses[first:step].cpu().unbind(1)):
+            recent = float(column.mean())
+            if not math.isfinite(recent) and place not in diverged:
+                diverged[place] = _diverged(column, first, steps)
+            if place not in diverged:
+                progress(place, step, steps, recent)
+        if len(diverged) == len(jobs):
+            break
+    seconds = (time.perf_counter() - began) / len(jobs)
+    parameters = sum(p.numel() for p in build(jobs[0]).parameters())
+    return [
+        diverged.get(place) or Trained(cohort.weights(place), losses[:, place].cpu().numpy(), seconds, parameters)
+        for place in range(len(jobs))
+    ]
+
+
+def _diverged(losses: Tensor, first: int, steps: int) -> Diverged:
+    bad = int((~losses.isfinite()).int().argmax())
+    return Diverged(f"the loss is {float(losses[bad])} at step {first + bad + 1} of {steps}; lower the learning rate")
+
+
+class _Cohort:
+    """Nets that train as one, with their optimizer and the running means of their weights."""
+
+    def __init__(self, jobs: Sequence[TrainJob], device: torch.device) -> None:
+        self.jobs, self.settings, self.device = jobs, jobs[0].training, device
+        self.nets = members([build(job) for job in jobs], stackable=jobs[0].net.stackable).to(device)
+        self.average = None if self.settings.ema is None else copy.deepcopy(self.nets).requires_grad_(False)
+        kind = torch.optim.Adam if self.settings.optimizer == "adam" else torch.optim.AdamW
+        self.optimizer = kind(
+            self.nets.parameters(), lr=self.settings.learning_rate, weight_decay=self.settings.weight_decay, fused=True
+        )
+
+    def advance(self, blocks: Sequence[Batch], first: int, losses: Tensor) -> None:
+        """Take the steps of a block of each member, the first of them number `first`; losses (L, K) are filled."""
+        steps = zip(*(torch.stack(parts, dim=1).to(self.device) for parts in zip(*blocks, strict=True)), strict=True)
+        for number, (x_t, tau, target) in enumerate(steps):
+            for group in self.optimizer.param_groups:
+                group["lr"] = self.settings.learning_rate * rate(self.settings, first + number)
+            losses[number] = self._step(x_t, tau, target)
+            if self.average is not None and self.settings.ema is not None:
+                _follow(self.average, self.nets, self.settings.ema)
+
+    def _step(self, x_t: Tensor, tau: Tensor, target: Tensor) -> Tensor:
+        """One step on x_t (K, B, *S), tau (K, B), target (K, B, *S); returns the losses (K,)."""
+        low_precision = self.settings.precision == "bf16"
+        with torch.autocast(self.device.type, torch.bfloat16) if low_precision else nullcontext():
+            output = self.nets(x_t, tau)
+        error = (output.float() - target).square().flatten(2).mean(dim=2)
+        if self.settings.weighting != "none":
+            error = torch.stack([_weight(job, at) for job, at in zip(self.jobs, tau, strict=True)]) * error
+        losses: Tensor = error.mean(dim=1)
+        self.optimizer.zero_grad(set_to_none=True)
+        losses.sum().backward()
+        if self.settings.clip is not None:
+            self.nets.clip(self.settings.clip)
+        self.optimizer.step()
+        return losses.detach()
+
+    def weights(self, member: int) -> dict[str, dict[str, Tensor]]:
+        """By name: raw, and ema where it was asked for."""
+        found = {"raw": self.nets.state(member)}
+        if self.average is not None:
+            found["ema"] = self.average.state(member)
+        return found
+
+
+def rehearsal(job: TrainJob, device: torch.device) -> tuple[Callable[[], object], int, Spent]:
+    """A call that does some steps of this training by itself, how many, and what its calls spend on pairing."""
+    cohort, spent, whole = _Cohort([job], device), Spent(), transport_batch(job) // job.training.batch
+    length = min(block_length(job), math.ceil(REHEARSED / whole) * whole)
+    losses = torch.zeros(length, 1, device=device)
+
+    def call() -> None:
+        cohort.advance([draw(job, 0, length, spent)], 0, losses)
+
+    return call, length, spent
 
 
 def build(job: TrainJob) -> nn.Module:
@@ -120,14 +186,10 @@ def build(job: TrainJob) -> nn.Module:
         return job.net.build(job.dataset.shape)
 
 
-def _loss(job: TrainJob, output: Tensor, target: Tensor, tau: Tensor) -> Tensor:
-    """Mean of w(t) (output - target)^2 over batch and coordinates."""
-    weighting = job.training.weighting
-    if weighting == "none":
-        return nn.functional.mse_loss(output, target)
+def _weight(job: TrainJob, tau: Tensor) -> Tensor:
+    """w(t) of a batch's times as the job's clock shows them, (B,)."""
     t = tau if job.clock == "noise_at_0" else 1 - tau
-    w = weight(weighting, job.path, job.prediction, t)
-    return (w * (output - target).square().flatten(1).mean(dim=1)).mean()
+    return weight(job.training.weighting, job.path, job.prediction, t)
 
 
 def block_length(job: TrainJob) -> int:
@@ -142,13 +204,12 @@ def transport_batch(job: TrainJob) -> int:
     return job.coupling.transport_batch or job.training.batch
 
 
-def blocks(job: TrainJob, spent: Spent | None = None) -> Iterator[Iterator[Batch]]:
-    """All batches of a training, in blocks. Block b depends on (seed, replica, b) alone."""
+def blocks(job: TrainJob) -> Iterator[Batch]:
+    """All batches of a training, in blocks of (L, B, ...). Block b depends on (seed, replica, b) alone."""
     length, steps = block_length(job), job.training.steps
     for number in range(math.ceil(steps / length)):
         used = min(length, steps - number * length)
-        inputs = draw(job, number, length, spent, used)
-        yield (Batch(*(part[i] for part in inputs)) for i in range(used))
+        yield draw(job, number, length, used=used)
 
 
 def draw(job: TrainJob, number: int, length: int, spent: Spent | None = None, used: int | None = None) -> Batch:
@@ -223,19 +284,6 @@ def rate(settings: Training, step: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * done))
 
 
-def _optimizer(net: nn.Module, settings: Training) -> torch.optim.Optimizer:
-    kind = torch.optim.Adam if settings.optimizer == "adam" else torch.optim.AdamW
-    return kind(net.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True)
-
-
-def _copy(net: nn.Module) -> nn.Module:
-    return copy.deepcopy(net).requires_grad_(False)
-
-
-def _follow(average: nn.Module, net: nn.Module, decay: float) -> None:
+def _follow(average: nn.Module, nets: nn.Module, decay: float) -> None:
     with torch.no_grad():
-        torch._foreach_lerp_(list(average.parameters()), list(net.parameters()), 1 - decay)
-
-
-def _state(net: nn.Module) -> dict[str, Tensor]:
-    return {name: value.detach().cpu().contiguous() for name, value in net.state_dict().items()}
+        torch._foreach_lerp_(list(average.parameters()), list(nets.parameters()), 1 - decay)

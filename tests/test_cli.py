@@ -1,25 +1,12 @@
 """What a user meets at the command line: listings, messages, exit statuses."""
 
 import json
-import subprocess
-import sys
 from textwrap import dedent
 
 import pytest
 
 
-def bench(*arguments, cwd=None):
-    return subprocess.run(
-        [sys.executable, "-m", "bench", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=400,
-        cwd=cwd,
-        check=False,
-    )
-
-
-def test_ls_shows_every_component_with_its_parameters_and_defaults():
+def test_ls_shows_every_component_with_its_parameters_and_defaults(bench):
     from bench.components import CHOICES, ROOMS, SETTINGS
 
     done = bench("ls")
@@ -35,12 +22,12 @@ def test_ls_shows_every_component_with_its_parameters_and_defaults():
     assert "sigma_min: number >= 0, < 1; default 0.0" in done.stdout
 
 
-def test_schema_is_json():
+def test_schema_is_json(bench):
     done = bench("schema")
     assert json.loads(done.stdout)["type"] == "object"
 
 
-def test_five_mistakes_get_five_messages_in_one_go(tmp_path):
+def test_five_mistakes_get_five_messages_in_one_go(bench, tmp_path):
     file = tmp_path / "wrong.yaml"
     file.write_text(
         dedent("""\
@@ -85,14 +72,14 @@ def test_five_mistakes_get_five_messages_in_one_go(tmp_path):
         (["rnu"], "rnu"),
     ],
 )
-def test_a_wrong_command_line_is_answered_in_words_with_status_2(arguments, said):
+def test_a_wrong_command_line_is_answered_in_words_with_status_2(bench, arguments, said):
     done = bench(*arguments)
     assert done.returncode == 2, done.stderr
     assert said in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_a_plugin_needs_no_edit_of_the_package(tmp_path):
+def test_a_plugin_needs_no_edit_of_the_package(bench, tmp_path):
     (tmp_path / "mine.py").write_text(
         dedent('''\
         from dataclasses import dataclass
@@ -126,7 +113,7 @@ def test_a_plugin_needs_no_edit_of_the_package(tmp_path):
         ),
     ],
 )
-def test_a_plugin_that_cannot_be_used_is_refused_in_words(tmp_path, code, said):
+def test_a_plugin_that_cannot_be_used_is_refused_in_words(bench, tmp_path, code, said):
     (tmp_path / "bad.py").write_text(code + "\n")
     (tmp_path / "own.yaml").write_text("question: Bad?\nplugins: [bad.py]\n")
     done = bench("plan", tmp_path / "own.yaml", "--results", tmp_path / "results")
@@ -135,14 +122,14 @@ def test_a_plugin_that_cannot_be_used_is_refused_in_words(tmp_path, code, said):
     assert "Traceback" not in done.stderr
 
 
-def test_brackets_in_a_question_and_a_folder_are_plain_text(tmp_path):
+def test_brackets_in_a_question_and_a_folder_are_plain_text(bench, tmp_path):
     (tmp_path / "odd.yaml").write_text('question: "Is [/red] plain?"\n')
     done = bench("plan", tmp_path / "odd.yaml", "--results", tmp_path / "res [/x] dir")
     assert done.returncode == 0, done.stderr
     assert "Is [/red] plain?" in done.stdout
 
 
-def test_a_report_is_not_written_over_that_of_another_suite(tmp_path):
+def test_a_report_is_not_written_over_that_of_another_suite(bench, tmp_path):
     folder = tmp_path / "results" / "mine"
     folder.mkdir(parents=True)
     (folder / "suite.json").write_text('{"suite": "other", "profile": null}')

@@ -1,5 +1,6 @@
 """Couplings: plans are optimal, marginals are kept, and a training pairs whole transport batches."""
 
+import time
 from dataclasses import replace
 from itertools import permutations
 
@@ -159,9 +160,9 @@ def test_a_short_training_pairs_no_more_than_it_uses():
     whole, spent = train.draw(spec, 0, 256), train.Spent()
     for all_of_it, mine in zip(whole, train.draw(spec, 0, 256, spent, used=6), strict=True):
         assert torch.equal(all_of_it[:6], mine)
-    batches = [batch for block in train.blocks(spec) for batch in block]
-    assert len(batches) == 6
-    assert torch.equal(batches[5].x_t, whole.x_t[5])
+    (block,) = train.blocks(spec)
+    assert len(block.x_t) == 6
+    assert torch.equal(block.x_t[5], whole.x_t[5])
 
 
 def test_a_block_holds_whole_transport_batches():
@@ -177,9 +178,12 @@ def test_pairs_follow_from_seed_and_block_and_their_seconds_are_told(coupling):
         assert torch.equal(a, b)
     assert not torch.equal(train.draw(spec, 0, 8).x_t, train.draw(spec, 1, 8).x_t)
     assert not torch.equal(train.draw(spec, 1, 8).x_t, train.draw(replace(spec, seed=1), 1, 8).x_t)
-    trained = train.train(spec, torch.device("cpu"), lambda *_: None)
-    assert 0 < trained.coupling_seconds < trained.seconds
-    assert train.train(job(), torch.device("cpu"), lambda *_: None).coupling_seconds == 0
+    for timed in (spec, job()):
+        began = time.perf_counter()
+        call, steps, spent = train.rehearsal(timed, torch.device("cpu"))
+        call()
+        assert steps == 32
+        assert 0 < spent.coupling < time.perf_counter() - began if timed is spec else spent.coupling == 0
 
 
 def test_by_class_sorts_the_data_of_a_transport_batch_and_leaves_pairs_independent():

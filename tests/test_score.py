@@ -1,7 +1,5 @@
 """Scoring: what a metric sees, which jobs it shares, and what becomes of a value that a cell does not admit."""
 
-import subprocess
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from textwrap import dedent
@@ -149,9 +147,8 @@ def test_an_oracle_is_scored_by_its_law_where_it_has_no_training(suite):
     assert not set(before) & set(scores(suite("velocity_error", oracle, other), "velocity_error"))
 
 
-def bench(file, results):
-    command = [sys.executable, "-m", "bench", "run", str(file), "--results", str(results)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+def scored(bench, file, results):
+    done = bench("run", file, "--results", results)
     assert done.returncode == 0, done.stdout + done.stderr
     records = pd.read_csv(results / "small" / "tables" / "records.csv")
     cells = pd.read_csv(results / "small" / "tables" / "cells.csv")
@@ -159,7 +156,7 @@ def bench(file, results):
 
 
 @pytest.mark.slow
-def test_a_value_that_a_cell_does_not_admit_is_a_skipped_row_of_a_cell_that_is_well(suite, tmp_path):
+def test_a_value_that_a_cell_does_not_admit_is_a_skipped_row_of_a_cell_that_is_well(bench, suite, tmp_path):
     results = tmp_path / "results"
     file = suite(
         "error_budget, nearest_training_point",
@@ -173,7 +170,7 @@ def test_a_value_that_a_cell_does_not_admit_is_a_skipped_row_of_a_cell_that_is_w
             "      dataset: {known: two_gaussians, finite: {name: rings, points: 9}}\n      solver:",
         ),
     )
-    _, records, cells = bench(file, results)
+    _, records, cells = scored(bench, file, results)
     assert set(cells["status"]) == {"ok"}
     for name, dataset, reason in (
         ("model_error", "finite", "Gaussian mixtures only"),
@@ -194,5 +191,5 @@ def test_a_value_that_a_cell_does_not_admit_is_a_skipped_row_of_a_cell_that_is_w
     assert (known["solver_error"] > 0.1).all()
     assert known.loc["exact", "target_error"] == 0
     assert known.loc["displacement", "target_error"] > 0.01
-    again, *_ = bench(file, results)
+    again, *_ = scored(bench, file, results)
     assert "nothing new" in again

@@ -1,6 +1,6 @@
 """Training: what it draws, what it minimises, and that its outcome is addressed by seed alone."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -9,10 +9,10 @@ import torch
 from scipy import stats
 
 from bench import train
-from bench.couplings import Independent
+from bench.couplings import ClassWise, Independent
 from bench.datasets import DATASETS, SOURCES
 from bench.errors import Diverged
-from bench.nets import MLP
+from bench.nets import MLP, ResidualMLP
 from bench.paths import Linear, NoisyBridge, NoisyConstant, NoisySmooth, Trigonometric, VariancePreserving
 from bench.predictions import coefficients
 from bench.seeds import stream
@@ -92,6 +92,67 @@ def test_ema_is_the_running_mean_of_the_weights(job):
 def test_a_loss_that_is_not_finite_ends_the_training_with_its_step(job):
     with pytest.raises(Diverged, match=r"step \d+ of 2000; lower the learning rate"):
         run(replace(job, training=Training(steps=2000, batch=8, learning_rate=1e30)))
+
+
+COMPANY = [
+    {"training": {"batch": 50}},
+    {"training": {"precision": "bf16"}},
+    {"training": {"clip": 0.1, "ema": 0.9}},
+    {"training": {"optimizer": "adamw", "weight_decay": 0.1, "weighting": "min_snr"}},
+    {"net": ResidualMLP(24, 1, time="fourier", time_features=10)},
+    {"net": MLP(17, 2, time="sinusoidal", join="add")},
+]
+
+
+@pytest.mark.parametrize("changes", COMPANY, ids=str)
+def test_a_member_of_a_cohort_has_the_bits_that_it_has_alone(job, changes):
+    job = replace(job, net=changes.get("net", job.net), training=replace(job.training, **changes.get("training", {})))
+    bridge = replace(job, path=NoisyBridge(0.5), clock="data_at_0", dataset=DATASETS["checkerboard"]())
+    jobs = [job, bridge, replace(job, coupling=ClassWise()), replace(bridge, seed=1), replace(job, replica=1)]
+    for alone, together in zip(map(run, jobs), train.train_together(jobs, CPU, lambda *_: None), strict=True):
+        assert np.array_equal(alone.losses, together.losses)
+        for kind, weights in alone.weights.items():
+            assert all(torch.equal(weights[name], together.weights[kind][name]) for name in weights)
+
+
+def test_a_member_that_diverges_ends_alone(job):
+    class Broken(Linear):
+        def velocity(self, t, x0, x1, xi):
+            return super().velocity(t, x0, x1, xi) / 0
+
+    heard = []
+    jobs = [job, replace(job, path=Broken()), replace(job, seed=1)]
+    outcomes = train.train_together(jobs, CPU, lambda place, *_: heard.append(place))
+    assert heard == [0, 2]
+    assert isinstance(outcomes[1], Diverged)
+    for place in (0, 2):
+        assert np.array_equal(outcomes[place].losses, run(jobs[place]).losses)
+
+
+def test_stacking_steps_like_torch_does_on_the_plain_module(job):
+    settings = replace(job.training, steps=5, clip=0.5, weight_decay=0.01)
+    job = replace(job, training=settings)
+    net = train.build(job)
+    optimizer = torch.optim.Adam(net.parameters(), lr=settings.learning_rate, weight_decay=0.01)
+    for x_t, tau, target in zip(*next(train.blocks(job)), strict=True):
+        optimizer.zero_grad()
+        torch.nn.functional.mse_loss(net(x_t, tau), target).backward()
+        torch.nn.utils.clip_grad_norm_(net.parameters(), 0.5)
+        optimizer.step()
+    for name, value in run(job).weights["raw"].items():
+        torch.testing.assert_close(value, net.state_dict()[name], rtol=1e-4, atol=1e-6)
+
+
+def test_a_net_with_weights_beside_its_linear_layers_is_told_not_to_be_stackable(job):
+    @dataclass(frozen=True)
+    class Normed(MLP):
+        def build(self, shape):
+            net = super().build(shape)
+            net.layers.insert(1, torch.nn.LayerNorm(self.width))
+            return net
+
+    with pytest.raises(TypeError, match=r"layers\.1 is a LayerNorm .* drop `stackable`"):
+        run(replace(job, net=Normed(16, 2)))
 
 
 @pytest.mark.parametrize(
@@ -198,7 +259,7 @@ def test_inverse_variance_gives_unit_data_a_velocity_of_unit_variance(path):
 @pytest.mark.parametrize("clock", ["noise_at_0", "data_at_0"])
 def test_the_weighted_loss_is_the_weighted_mean(job, clock):
     job = replace(job, clock=clock, training=replace(job.training, weighting="min_snr", steps=1))
-    net, batch = train.build(job), next(next(train.blocks(job)))
+    net, batch = train.build(job), train.Batch(*(part[0] for part in next(train.blocks(job))))
     t = batch.tau if clock == "noise_at_0" else 1 - batch.tau
     error = (net(batch.x_t, batch.tau).detach() - batch.target).square().mean(1)
     expected = float((weight("min_snr", job.path, "velocity", t) * error).mean())

@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from bench.cohort import members
 from bench.contracts.require import Law, close, form, holds, no_cuda, unchanged
-from bench.errors import BenchError
+from bench.errors import BenchError, ContractBroken
 from bench.interfaces import Net
 from bench.seeds import stream
 
@@ -124,6 +125,28 @@ def is_pure(net: Net) -> str | None:
     return None
 
 
+def stacks_as_it_says(net: Net) -> str | None:
+    """In a cohort nets that are `stackable` give what each gives alone, and get their weights back."""
+    if reason := _untrained(net):
+        return reason
+    if not net.stackable:
+        return "does not say that it is stackable"
+    built = [_built(net, seed, stirred=True)[0] for seed in (0, 1)]
+    shape = _built(net)[1]
+    mend = "let forward take axes before these, x: (..., B, *S) and tau: (..., B), or drop `stackable`"
+    try:
+        cohort = members(built, stackable=True)
+        x, tau = (torch.stack([part, part.flip(0)]) for part in _inputs(shape))
+        together = cohort(x, tau)
+    except (TypeError, RuntimeError) as error:
+        raise ContractBroken(f"it cannot be asked in a cohort: {error}; mend: {mend}") from error
+    for place, module in enumerate(built):
+        close(together[place], module(x[place], tau[place]), 1e-4, "the velocity in a cohort", mend)
+        for name, value in cohort.state(place).items():
+            holds(torch.equal(value, module.state_dict()[name]), f"{name} comes back from a cohort changed", mend)
+    return None
+
+
 def agrees_on_a_gpu(net: Net) -> str | None:
     """Moved to a GPU the module gives the same velocities, up to float32 rounding."""
     if reason := _untrained(net) or no_cuda():
@@ -146,6 +169,7 @@ LAWS: tuple[Law, ...] = (
     depends_on_points_and_times,
     treats_each_point_by_itself,
     is_pure,
+    stacks_as_it_says,
     agrees_on_a_gpu,
 )
 

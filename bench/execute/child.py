@@ -13,13 +13,13 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
-from contextlib import redirect_stderr, redirect_stdout, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass
 from multiprocessing import parent_process
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TextIO
 
 import numpy as np
 import torch
@@ -55,6 +55,9 @@ def _do_batch(pipe: Connection) -> None:
     if batch and batch[0].kind == "time":
         _time_together(batch, send)
         return
+    if batch and batch[0].kind == "train":
+        _train_together(batch, send)
+        return
     for work in batch:
         send({"event": "started", "job": work.id})
         send(attempt(work, send))
@@ -67,17 +70,29 @@ def _work(item: dict[str, Any]) -> Work:
 def attempt(work: Work, send: Send) -> dict[str, Any]:
     """Do one job; every exception becomes its status and reason, with the traceback in its log."""
     began, started = time.perf_counter(), time.time()
-    log = Path(work.staging) / "log.txt" if work.staging else Path(os.devnull)
-    with log.open("a", encoding="utf-8") as text, redirect_stdout(text), redirect_stderr(text):
+    with _logged(work) as text:
         try:
             torch.set_num_threads(work.threads)
             meta, status, reason = STAGES[work.kind](_Resolved(work), send), "ok", ""
         except Exception as error:
             meta, (status, reason) = {}, explain(error)
             traceback.print_exc(file=text)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform != "darwin" else 1024**2)
-    meta = {"seconds": time.perf_counter() - began, "started": started, "peak_mb": round(peak, 1), **meta}
+    meta = {"seconds": time.perf_counter() - began, "started": started, "peak_mb": _peak_mb(), **meta}
     return {"event": "ended", "job": work.id, "status": status, "reason": reason, "meta": meta}
+
+
+@contextmanager
+def _logged(work: Work) -> Iterator[TextIO]:
+    """What a job prints goes into its log."""
+    log = Path(work.staging) / "log.txt" if work.staging else Path(os.devnull)
+    with log.open("a", encoding="utf-8") as text, redirect_stdout(text), redirect_stderr(text):
+        yield text
+
+
+def _peak_mb() -> float:
+    return round(
+        resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform != "darwin" else 1024**2), 1
+    )
 
 
 def explain(error: Exception) -> tuple[str, str]:
@@ -148,23 +163,44 @@ class _Resolved:
         return sample.velocity(seen, clock, direction, path, prediction), torch.float32
 
 
-def _train(job: _Resolved, send: Send) -> dict[str, Any]:
-    last = 0.0
+def _train_together(batch: list[Work], send: Send) -> None:
+    """All train jobs of a batch as one cohort; a fault before training starts is that of each of them."""
+    began, started, last = time.perf_counter(), time.time(), dict.fromkeys(range(len(batch)), 0.0)
+    for work in batch:
+        send({"event": "started", "job": work.id})
 
-    def progress(done: int, total: int, loss: float) -> None:
-        nonlocal last
-        if time.monotonic() - last > 0.2 or done == total:
-            last = time.monotonic()
-            send({"event": "progressed", "job": job.work.id, "done": done, "total": total, "loss": loss})
+    def progress(place: int, done: int, total: int, loss: float) -> None:
+        if time.monotonic() - last[place] > 0.2 or done == total:
+            last[place] = time.monotonic()
+            send({"event": "progressed", "job": batch[place].id, "done": done, "total": total, "loss": loss})
 
-    trained = train.train(job.train_job(), job.device, progress)
+    jobs = [_Resolved(work) for work in batch]
+    outcomes: Sequence[train.Trained | Exception]
+    with _logged(batch[0]) as text:
+        try:
+            torch.set_num_threads(batch[0].threads)
+            outcomes = train.train_together([job.train_job() for job in jobs], jobs[0].device, progress)
+        except Exception as error:
+            outcomes = [error] * len(batch)
+            traceback.print_exc(file=text)
+    for job, outcome in zip(jobs, outcomes, strict=True):
+        status, reason = explain(outcome) if isinstance(outcome, Exception) else ("ok", "")
+        kept = {} if isinstance(outcome, Exception) else _keep_trained(job, outcome)
+        meta = {
+            **{"seconds": (time.perf_counter() - began) / len(batch), "started": started, "peak_mb": _peak_mb()},
+            **{"cohort": len(batch), **kept},
+        }
+        send({"event": "ended", "job": job.work.id, "status": status, "reason": reason, "meta": meta})
+
+
+def _keep_trained(job: _Resolved, trained: train.Trained) -> dict[str, Any]:
     for name, weights in trained.weights.items():
         save_file(weights, Path(job.work.staging) / f"weights_{name}.safetensors")
     job.keep("losses", trained.losses)
+    (Path(job.work.staging) / "log.txt").touch()
     tail = trained.losses[-max(1, len(trained.losses) // 10) :]
     return {
-        "train_seconds": trained.seconds,
-        "coupling_seconds": trained.coupling_seconds,
+        "spent_seconds": trained.seconds,
         "train_loss": float(tail.mean(dtype=np.float64)),
         "parameters": trained.parameters,
     }
@@ -256,14 +292,14 @@ def _inputs(job: _Resolved, asked: set[str]) -> score.Inputs:
 def _time_together(batch: list[Work], send: Send) -> None:
     """All time jobs of a run in one process, in interleaved rounds; a job that cannot be done fails alone."""
     torch.set_num_threads(batch[0].threads)
-    device, calls, firsts = torch.device(batch[0].device), list[Callable[[], object]](), list[float]()
+    device, clocked, firsts = torch.device(batch[0].device), list[_Clocked](), list[float]()
     ready: list[Work] = []
     for work in batch:
         send({"event": "started", "job": work.id})
         try:
-            call = _one_call(_Resolved(work))
-            firsts.append(timing.first(call, device))
-            calls.append(call)
+            made = _training_call(_Resolved(work)) if work.options.get("of") == "train" else _one_call(_Resolved(work))
+            firsts.append(timing.first(made.call, device))
+            clocked.append(made)
             ready.append(work)
         except Exception as error:
             status, reason = explain(error)
@@ -271,34 +307,56 @@ def _time_together(batch: list[Work], send: Send) -> None:
     if not ready:
         return
     started = time.time()
-    rows = timing.measure(calls, firsts, device)
-    for work, row in zip(ready, rows, strict=True):
+    rows = timing.measure([made.call for made in clocked], firsts, device)
+    for work, made, row in zip(ready, clocked, rows, strict=True):
         meta = {
-            **{"sample_seconds": row.median, "sample_seconds_q25": row.q25, "sample_seconds_q75": row.q75},
-            **{"first_call_seconds": row.first, "rounds": row.rounds, "busy": row.busy, "started": started},
+            **made.says(row),
+            **{"rounds": row.rounds, "busy": row.busy, "started": started},
             "seconds": row.first + row.median * row.rounds,
             "peak_mb": None,
         }
         send({"event": "ended", "job": work.id, "status": "ok", "reason": "", "meta": meta})
 
 
-def _one_call(job: _Resolved) -> Callable[[], object]:
-    """Sampling n points once, as a call without arguments."""
+class _Clocked(NamedTuple):
+    """A call without arguments to be timed, and what its seconds say."""
+
+    call: Callable[[], object]
+    says: Callable[[timing.Timed], dict[str, Any]]
+
+
+def _one_call(job: _Resolved) -> _Clocked:
+    """Sampling n points once."""
     field, dtype = job.field()
     spec = job.sample_job()
     x = torch.from_numpy(sample.start(spec, 0)).to(job.device, dtype)
     ends = torch.tensor([0.0, 1.0], dtype=torch.float64)
-
     pieces = x.split(min(spec.sampling.batch or len(x), len(x)))
 
     def call() -> list[Tensor]:
         return [sample.advance(spec, field, piece, ends).states for piece in pieces]
 
-    return call
+    def says(row: timing.Timed) -> dict[str, Any]:
+        seconds = {"sample_seconds": row.median, "sample_seconds_q25": row.q25, "sample_seconds_q75": row.q75}
+        return {**seconds, "first_call_seconds": row.first}
+
+    return _Clocked(call, says)
+
+
+def _training_call(job: _Resolved) -> _Clocked:
+    """Some steps of a training by itself, which say how long all of them would take."""
+    spec = job.train_job()
+    call, length, spent = train.rehearsal(spec, job.device)
+
+    def says(row: timing.Timed) -> dict[str, Any]:
+        part = spec.training.steps / length
+        pairing = spent.coupling / (row.rounds + 1)  # the first call pairs like the others
+        return {"train_seconds": row.median * part, "coupling_seconds": pairing * part}
+
+    return _Clocked(call, says)
 
 
 STAGES: dict[str, Callable[[_Resolved, Send], dict[str, Any]]] = {
-    "train": _train,
     "reference": _reference,
     "sample": _sample,
     "score": _score,

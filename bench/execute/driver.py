@@ -21,6 +21,9 @@ BATCHED = {"sample", "floor", "score"}
 
 BATCH = 8
 
+COHORT = 4
+"""Nets that train together at most; measured, more of them outgrow a processor's cache and gain nothing."""
+
 
 @dataclass
 class Results:
@@ -124,6 +127,7 @@ class _Run:
         self.dependents: dict[JobId, list[JobId]] = defaultdict(list)
         self.staging: dict[JobId, Path] = {}
         self.flying: set[JobId] = set()
+        self.alone: set[JobId] = set()
 
     def go(self) -> None:
         outcomes = self.results.outcomes
@@ -150,18 +154,36 @@ class _Run:
             self.engine.submit([self._work(self.plan.jobs[job]) for job in batch])
 
     def _next_batch(self) -> list[JobId]:
-        """Longest kind first; short jobs together; time jobs all at once, when nothing else is left."""
+        """Longest kind first; small nets and short jobs together; time jobs all at once, when nothing else is left."""
         for kind in ("train", "reference", "sample", "floor", "score"):
             queue = self.queues[kind]
-            if queue:
-                share = -(-len(queue) // self.engine.slots)
-                size = min(BATCH, share) if kind in BATCHED else 1
-                return [queue.popleft() for _ in range(size)]
-        if self.queues["time"] and not self.flying:
-            batch = list(self.queues["time"])
-            self.queues["time"].clear()
+            if not queue:
+                continue
+            if kind == "train":
+                return self._cohort()
+            share = -(-len(queue) // self.engine.slots)
+            size = min(BATCH, share) if kind in BATCHED else 1
+            return [queue.popleft() for _ in range(size)]
+        queue = self.queues["time"]
+        if queue and not self.flying:
+            batch = [queue[0]] if queue[0] in self.alone else [job for job in queue if job not in self.alone]
+            for job in batch:
+                queue.remove(job)
             return batch
         return []
+
+    def _cohort(self) -> list[JobId]:
+        """The next train job with others of its cohort, as many as leave no worker idle."""
+        queue = self.queues["train"]
+        name = self.plan.jobs[queue[0]].cohort
+        alike = [job for job in queue if self.plan.jobs[job].cohort == name and job not in self.alone]
+        if not name or queue[0] in self.alone:
+            return [queue.popleft()]
+        rounds = -(-len(alike) // (self.engine.slots * COHORT))
+        batch = alike[: -(-len(alike) // (self.engine.slots * rounds))]
+        for job in batch:
+            queue.remove(job)
+        return batch
 
     def _work(self, job: Job) -> Work:
         staging = ""
@@ -190,6 +212,8 @@ class _Run:
             self._drop_staging(event.job)
             if event.job in self.results.outcomes:
                 return  # cancelled meanwhile
+            if event.suspect:
+                self.alone.add(event.job)
             self.queues[event.job[0]].appendleft(event.job)
         elif isinstance(event, Ended):
             self.flying.discard(event.job)

@@ -25,7 +25,7 @@ class _Worker:
     process: ForkServerProcess
     pipe: Connection
     waiting: list[Work]
-    current: Work | None = None
+    begun: set[tuple[str, str]] = field(default_factory=set)
     closed: bool = field(default=False)
 
 
@@ -88,12 +88,12 @@ class LocalEngine:
         message = json.loads(worker.pipe.recv_bytes())
         kind, job = message.pop("event"), tuple(message.pop("job"))
         if kind == "started":
-            worker.current = next(work for work in worker.waiting if work.id == job)
+            worker.begun.add(job)
             return Started(job)
         if kind == "progressed":
             return Progressed(job, **message)
         worker.waiting = [work for work in worker.waiting if work.id != job]
-        worker.current = None
+        worker.begun.discard(job)
         return Ended(job, **message)
 
     def _buried(self, worker: _Worker) -> list[Event]:
@@ -104,11 +104,13 @@ class LocalEngine:
         self._workers.remove(worker)
         if not worker.waiting:
             return []
-        lost = worker.current or worker.waiting[0]
+        if len(worker.begun) > 1:
+            return [Returned(work.id, suspect=work.id in worker.begun) for work in worker.waiting]
+        lost = next(iter(worker.begun), worker.waiting[0].id)
         code = worker.process.exitcode or 0
         how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
-        events: list[Event] = [Ended(lost.id, "failed", f"the worker process died ({how})")]
-        return events + [Returned(work.id) for work in worker.waiting if work is not lost]
+        events: list[Event] = [Ended(lost, "failed", f"the worker process died ({how})")]
+        return events + [Returned(work.id) for work in worker.waiting if work.id != lost]
 
 
 def _kill(process: ForkServerProcess) -> None:

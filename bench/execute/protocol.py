@@ -73,9 +73,13 @@ class Ended:
 
 @dataclass(frozen=True)
 class Returned:
-    """A job that was never begun because the process before it died; it is to be queued again."""
+    """A job that its process did not live to do; it is to be queued again.
+
+    A suspect was in hand when the process died, together with others: it is to be tried by itself.
+    """
 
     job: JobId
+    suspect: bool = False
 
 
 Event = Started | Progressed | Ended | Returned
@@ -91,7 +95,7 @@ class Engine(Protocol):
         """Number of batches that can start at once."""
 
     def submit(self, batch: Sequence[Work]) -> None:
-        """Start a batch; its jobs are done in order, each reported as it ends."""
+        """Start a batch: train jobs train together, others are done in order; each is reported as it ends."""
 
     def events(self, timeout: float) -> list[Event]:
         """What happened since the last call; waits up to timeout seconds for something."""

@@ -12,7 +12,7 @@ TimeKind = Literal["raw", "sinusoidal", "fourier"]
 
 
 class TimeEmbedding(nn.Module):
-    """Map tau: (B,) to (B, features).
+    """Map tau: (..., B) to (..., B, features).
 
     raw: tau itself (features = 1). sinusoidal: sines then cosines of scale tau at the frequencies
     exp(-k log(10000) / (features / 2 - 1)), Vaswani et al. 2017, arXiv:1706.03762. fourier: sines then
@@ -33,8 +33,8 @@ class TimeEmbedding(nn.Module):
         self.register_buffer("frequencies", frequencies, persistent=kind == "fourier")
 
     def forward(self, tau: Tensor) -> Tensor:
-        """Embed tau: (B,); returns (B, features)."""
+        """Embed tau: (..., B); returns (..., B, features)."""
         if self.kind == "raw":
-            return tau[:, None]
-        angle = tau[:, None] * self.frequencies
-        return torch.cat([angle.sin(), angle.cos()], dim=1)
+            return tau[..., None]
+        angle = tau[..., None] * self.frequencies
+        return torch.cat([angle.sin(), angle.cos()], dim=-1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import pairwise
 from math import prod
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from annotated_types import Ge, Gt, MultipleOf
@@ -26,6 +26,8 @@ class MLP(Net):
     Linear(x) + Linear(time features) in front of `depth` layers of width to width.
     """
 
+    stackable: ClassVar[bool] = True
+
     width: Annotated[int, Gt(0)] = 128
     depth: Annotated[int, Gt(0)] = 3
     activation: Activation = "relu"
@@ -36,12 +38,13 @@ class MLP(Net):
 
     def build(self, shape: tuple[int, ...]) -> nn.Module:
         """Module for points of this shape, flattened inside."""
-        return _MLPModule(self, prod(shape))
+        return _MLPModule(self, shape)
 
 
 class _MLPModule(nn.Module):
-    def __init__(self, config: MLP, size: int) -> None:
+    def __init__(self, config: MLP, shape: tuple[int, ...]) -> None:
         super().__init__()
+        self.axes, size = len(shape), prod(shape)
         self.time = TimeEmbedding(config.time, config.time_features, config.time_scale)
         width, features = config.width, self.time.features
         first = [size + features] if config.join == "concat" else [width]
@@ -54,12 +57,12 @@ class _MLPModule(nn.Module):
         self.layers = nn.Sequential(*layers, nn.Linear(width, size))
 
     def forward(self, x: Tensor, tau: Tensor) -> Tensor:
-        """Velocity at x: (B, *S), tau: (B,); returns (B, *S)."""
-        flat, features = x.flatten(1), self.time(tau)
+        """Velocity at x: (..., B, *S), tau: (..., B); returns (..., B, *S)."""
+        flat, features = x.flatten(-self.axes), self.time(tau)
         if self.from_x is not None and self.from_time is not None:
             joined = self.from_x(flat) + self.from_time(features)
         else:
-            joined = torch.cat([flat, features], dim=1)
+            joined = torch.cat([flat, features], dim=-1)
         out: Tensor = self.layers(joined).view_as(x)
         return out
 
@@ -72,6 +75,8 @@ class ResidualMLP(Net):
     parameters of the network in arXiv:2503.10636.
     """
 
+    stackable: ClassVar[bool] = True
+
     width: Annotated[int, Gt(0)] = 128
     blocks: Annotated[int, Gt(0)] = 3
     expansion: Annotated[int, Gt(0)] = 4
@@ -82,12 +87,13 @@ class ResidualMLP(Net):
 
     def build(self, shape: tuple[int, ...]) -> nn.Module:
         """Module for points of this shape, flattened inside."""
-        return _ResidualModule(self, prod(shape))
+        return _ResidualModule(self, shape)
 
 
 class _ResidualModule(nn.Module):
-    def __init__(self, config: ResidualMLP, size: int) -> None:
+    def __init__(self, config: ResidualMLP, shape: tuple[int, ...]) -> None:
         super().__init__()
+        self.axes, size = len(shape), prod(shape)
         width, inner = config.width, config.width * config.expansion
         self.time = TimeEmbedding(config.time, config.time_features, config.time_scale)
         self.from_x = nn.Linear(size, width)
@@ -99,8 +105,8 @@ class _ResidualModule(nn.Module):
         self.out = nn.Linear(width, size)
 
     def forward(self, x: Tensor, tau: Tensor) -> Tensor:
-        """Velocity at x: (B, *S), tau: (B,); returns (B, *S)."""
-        h = self.from_x(x.flatten(1)) + self.from_time(self.time(tau))
+        """Velocity at x: (..., B, *S), tau: (..., B); returns (..., B, *S)."""
+        h = self.from_x(x.flatten(-self.axes)) + self.from_time(self.time(tau))
         for block in self.blocks:
             h = h + block(h)
         out: Tensor = self.out(h).view_as(x)

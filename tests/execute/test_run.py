@@ -1,4 +1,4 @@
-"""Whole runs through the command line: real processes, a real store, real kills."""
+"""Whole runs through the command line: real workers, a real store, real kills."""
 
 import json
 import os
@@ -34,10 +34,23 @@ def command(*arguments):
     return [sys.executable, "-m", "bench", *map(str, arguments)]
 
 
-def bench(*arguments, status=0, **options):
-    done = subprocess.run(command(*arguments), capture_output=True, text=True, timeout=400, check=False, **options)
-    assert done.returncode == status, done.stdout + done.stderr
-    assert "Traceback" not in done.stderr
+@pytest.fixture(scope="module")
+def bench(bench):
+    """Output and messages of a command that must end with this status, without a traceback."""
+
+    def run(*arguments, status=0):
+        done = bench(*arguments)
+        assert done.returncode == status, done.stdout + done.stderr
+        assert "Traceback" not in done.stderr
+        return done.stdout, done.stderr
+
+    return run
+
+
+def bench_anew(*arguments):
+    """The same in a process of its own: code that changed is seen by new ones alone."""
+    done = subprocess.run(command(*arguments), capture_output=True, text=True, timeout=400, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout, done.stderr
 
 
@@ -56,7 +69,7 @@ def suite(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
+def finished(bench, tmp_path_factory):
     """Results of the tiny suite, run once; a test that changes them takes a copy."""
     folder = tmp_path_factory.mktemp("finished")
     (folder / "tiny.yaml").write_text(dedent(SUITE))
@@ -97,7 +110,14 @@ def test_a_run_writes_tidy_records_and_a_report(finished):
     assert not records.duplicated(["cell", "metric"]).any()
     nfe = records[records["metric"] == "nfe"].merge(cells[["cell", "solver.name"]], on="cell")
     assert set(zip(nfe["solver.name"], nfe["value"].astype(float), strict=True)) == {("euler", 4.0), ("rk4", 8.0)}
-    expected = {"wasserstein", "wasserstein_floor", "wasserstein_excess", "train_seconds", "sample_seconds"}
+    expected = {
+        "wasserstein",
+        "wasserstein_floor",
+        "wasserstein_excess",
+        "train_seconds",
+        "sample_seconds",
+        "spent_seconds",
+    }
     assert expected | {"score_seconds", "train_loss", "parameters"} <= set(records["metric"])
     assert "wasserstein" in (finished / "tiny" / "report.md").read_text()
     about = json.loads((finished / "tiny" / "suite.json").read_text())
@@ -107,7 +127,7 @@ def test_a_run_writes_tidy_records_and_a_report(finished):
     assert len(entries(finished, "train")) == 4
 
 
-def test_the_second_run_does_nothing_and_touches_nothing(suite, results):
+def test_the_second_run_does_nothing_and_touches_nothing(bench, suite, results):
     files = [path for path in (*results.glob("tiny/**/*"), *results.glob("store/*/**/*")) if path.is_file()]
     before = {path: path.stat().st_mtime_ns for path in files}
     out, _ = bench("run", suite(), "--results", results)
@@ -115,7 +135,7 @@ def test_the_second_run_does_nothing_and_touches_nothing(suite, results):
     assert {path: path.stat().st_mtime_ns for path in files} == before
 
 
-def test_more_solvers_and_metrics_train_nothing_and_resample_nothing(suite, results):
+def test_more_solvers_and_metrics_train_nothing_and_resample_nothing(bench, suite, results):
     trained, sampled = entries(results, "train"), entries(results, "sample")
     more = suite(
         ("question:", "metrics: [wasserstein, mmd]\n    question:"),
@@ -129,7 +149,7 @@ def test_more_solvers_and_metrics_train_nothing_and_resample_nothing(suite, resu
     assert "to do: 4 train" in out
 
 
-def test_cells_that_diverge_are_rows_with_their_reason_and_the_others_go_on(suite, tmp_path):
+def test_cells_that_diverge_are_rows_with_their_reason_and_the_others_go_on(bench, suite, tmp_path):
     results = tmp_path / "results"
     changes = ("path: [linear, noisy_bridge]", "training.learning_rate: [1e-3, 1e30]"), ("steps: 20", "steps: 400")
     _, err = bench("run", suite(*changes), "--results", results, status=1)
@@ -146,7 +166,7 @@ def test_cells_that_diverge_are_rows_with_their_reason_and_the_others_go_on(suit
     assert entries(results, "train") == trained
 
 
-def test_a_cell_that_cannot_be_run_is_skipped_with_its_reason_and_fails_nothing(suite, tmp_path):
+def test_a_cell_that_cannot_be_run_is_skipped_with_its_reason_and_fails_nothing(bench, suite, tmp_path):
     results = tmp_path / "results"
     out, _ = bench(
         "run",
@@ -160,7 +180,7 @@ def test_a_cell_that_cannot_be_run_is_skipped_with_its_reason_and_fails_nothing(
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
-def test_a_run_that_is_ended_leaves_nothing_running_and_is_continued(suite, tmp_path, how):
+def test_a_run_that_is_ended_leaves_nothing_running_and_is_continued(bench, suite, tmp_path, how):
     results, marker = tmp_path / "results", f"BENCH_TEST_MARK={tmp_path.name}-{int(how)}"
     slow = suite(("steps: 20", "steps: 1500"))
     name, value = marker.split("=")
@@ -190,7 +210,7 @@ def test_a_run_that_is_ended_leaves_nothing_running_and_is_continued(suite, tmp_
     assert not list((results / "store" / "staging").iterdir())
 
 
-def test_a_worker_that_is_killed_costs_its_own_cell_alone(suite, tmp_path):
+def test_a_worker_that_is_killed_costs_its_own_cell_alone(bench, suite, tmp_path):
     (tmp_path / "deadly.py").write_text(
         dedent("""
         import os, signal
@@ -205,16 +225,18 @@ def test_a_worker_that_is_killed_costs_its_own_cell_alone(suite, tmp_path):
             inputs = ("samples",)
 
             def measure(self, given):
-                if given.seed == 1 and len(given.samples) == 32 and os.environ.get("DEADLY"):
+                if given.seed == 1 and os.path.exists(MARK):
                     os.kill(os.getpid(), signal.SIGKILL)
                 return {"deadly": 1.0}
 
         METRICS = {"deadly": Deadly}
-        """)
+        """).replace("MARK", repr(str(tmp_path / "deadly")))
     )
+    (tmp_path / "deadly").touch()
     results = tmp_path / "results"
     file = suite(("question:", "plugins: [deadly.py]\n    metrics: [wasserstein, deadly]\n    question:"))
-    bench("run", file, "--results", results, status=1, env={**os.environ, "DEADLY": "1"})
+    bench("run", file, "--results", results, status=1)
+    (tmp_path / "deadly").unlink()
     cells, records = table(results / "tiny", "cells"), table(results / "tiny", "records")
     assert sorted(cells["status"]) == ["failed"] * 4 + ["ok"] * 4
     assert cells[cells["status"] == "failed"]["reason"].str.contains("SIGKILL").all()
@@ -224,7 +246,34 @@ def test_a_worker_that_is_killed_costs_its_own_cell_alone(suite, tmp_path):
     assert set(table(results / "tiny", "cells")["status"]) == {"ok"}
 
 
-def test_a_damaged_entry_is_said_set_aside_and_done_again(suite, results):
+def test_a_death_in_a_cohort_costs_the_guilty_training_alone(bench, suite, tmp_path):
+    """Several train in one process: all are tried again by themselves, and the one that kills is the one that fails."""
+    (tmp_path / "deadly.py").write_text(
+        dedent("""
+        import os, signal
+        from dataclasses import dataclass
+        from bench.paths import Linear
+
+        @dataclass(frozen=True)
+        class Deadly(Linear):
+            "Kills its own process when its velocity is asked."
+            def velocity(self, t, x0, x1, xi):
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        PATHS = {"deadly": Deadly}
+        """)
+    )
+    results = tmp_path / "results"
+    file = suite(
+        ("question:", "plugins: [deadly.py]\n    question:"), ("noisy_bridge", "deadly"), ("seeds: 2", "seeds: 3")
+    )
+    bench("run", file, "--results", results, status=1)
+    cells = table(results / "tiny", "cells")
+    assert dict(cells.groupby(["path", "status"]).size()) == {("deadly", "failed"): 6, ("linear", "ok"): 6}
+    assert cells[cells["status"] == "failed"]["reason"].str.contains("SIGKILL").all()
+
+
+def test_a_damaged_entry_is_said_set_aside_and_done_again(bench, suite, results):
     victim = Path(entries(results, "train")[0]).parent / "losses.npy"
     content = victim.read_bytes()
     victim.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
@@ -233,7 +282,7 @@ def test_a_damaged_entry_is_said_set_aside_and_done_again(suite, results):
     assert victim.read_bytes() == content
 
 
-def test_plan_tells_what_is_stored_and_what_is_not(suite, results, tmp_path):
+def test_plan_tells_what_is_stored_and_what_is_not(bench, suite, results, tmp_path):
     before, _ = bench("plan", suite(), "--results", tmp_path / "elsewhere")
     assert "8 cells" in before
     assert "4 train      0 stored, 4 to do" in before
@@ -243,7 +292,7 @@ def test_plan_tells_what_is_stored_and_what_is_not(suite, results, tmp_path):
     assert "about " in after
 
 
-def test_results_of_older_code_are_said_and_never_built_upon(suite, tmp_path):
+def test_results_of_older_code_are_said_and_never_built_upon(bench, suite, tmp_path):
     """A net whose formula changes: what is kept on request stays marked, what is made new trains anew."""
     results, plugin = tmp_path / "results", tmp_path / "mine.py"
     code = """
@@ -285,7 +334,7 @@ def test_results_of_older_code_are_said_and_never_built_upon(suite, tmp_path):
     assert "stale" not in set(table(results / "tiny", "records")["note"])
 
 
-def test_a_solver_that_raises_fails_alone_and_leaves_the_clocks_of_others(suite, tmp_path):
+def test_a_solver_that_raises_fails_alone_and_leaves_the_clocks_of_others(bench, suite, tmp_path):
     (tmp_path / "raising.py").write_text(
         dedent("""
         from dataclasses import dataclass
@@ -312,7 +361,7 @@ def test_a_solver_that_raises_fails_alone_and_leaves_the_clocks_of_others(suite,
     assert clocks.loc["raising", "reason"].str.contains("by design").all()
 
 
-def test_only_runs_the_chosen_cells_beside_the_whole(suite, tmp_path):
+def test_only_runs_the_chosen_cells_beside_the_whole(bench, suite, tmp_path):
     results = tmp_path / "results"
     bench("run", suite(), "--only", "path=linear", "--only", "solver.name=rk4", "--results", results)
     assert len(table(results / "tiny-only", "cells")) == 2

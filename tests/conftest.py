@@ -1,0 +1,30 @@
+"""What every room of tests may use."""
+
+import io
+import subprocess
+import sys
+from contextlib import redirect_stderr, redirect_stdout
+
+import pytest
+
+from bench import cli
+
+
+@pytest.fixture(scope="session")
+def bench():
+    """The command line inside this process, which spares each call the seconds that loading torch takes.
+
+    Workers are real processes all the same. Returns what subprocess.run would: returncode, stdout, stderr.
+    """
+
+    def run(*arguments):
+        out, err, before = io.StringIO(), io.StringIO(), sys.argv
+        sys.argv = ["bench", *map(str, arguments)]
+        try:
+            with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as ended:
+                cli.main()
+        finally:
+            sys.argv = before
+        return subprocess.CompletedProcess(sys.argv, ended.value.code, out.getvalue(), err.getvalue())
+
+    return run
