@@ -24,6 +24,7 @@ AUTOMATIC: dict[str, str] = {
     "rejected_steps": "",
     "train_seconds": "s",
     "coupling_seconds": "s",
+    "spent_seconds": "s",
     "sample_seconds": "s",
     "sample_seconds_q25": "s",
     "sample_seconds_q75": "s",
