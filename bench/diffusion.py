@@ -1,4 +1,4 @@
-"""What a stochastic sampler needs beside the velocity: the score that the velocity implies, and its noise.
+"""What a sampler may need beside the velocity: the score and the ends that the velocity implies, and noise.
 
 For a Gaussian source and independent pairs, x_t = alpha x1 + s e with s^2 = sigma^2 + gamma^2 and e ~ N(0, I)
 independent of x1, so that score = -E[e | x] / s, and the exact velocity is
@@ -11,7 +11,11 @@ Solved for the score, and multiplied by alpha, which vanishes at t = 0:
 
 At t = 0 with alpha = 0 that is -x / s^2, whatever v. The denominator is alpha s^2 d/dt log(s / alpha): below 0
 wherever the signal-to-noise ratio grows, and 0 at t = 1 where s = 0, at which no score follows from v and the
-left-grid sampler never asks. The displacement target lacks the noise's velocity, so there s s' is sigma sigma'.
+left-grid sampler never asks. Likewise the ends, since v = alpha' E[x1 | x] + (s s' / s) E[e | x]:
+
+    E[e | x] = -s score,    E[x1 | x] = (s s' x - s^2 v) / (alpha s s' - alpha' s^2)
+
+The displacement target lacks the noise's velocity, so there s s' is sigma sigma'.
 Albergo et al. 2023, arXiv:2303.08797; Ma et al. 2024, arXiv:2401.08740, section 2.5.
 """
 
@@ -20,23 +24,33 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from bench.interfaces import Noise, Path, Score
+from bench.interfaces import Noise, Path, Process
 from bench.seeds import stream
 
 ROWS = 1024
 """Points whose noise is drawn together, so that no result depends on how samples are batched."""
 
 
-def score_of(path: Path, target: str = "exact") -> Score:
-    """score(t, x, v): grad log p_t at x out of the velocity v there. t: scalar in [0, 1); x, v: (B, *S)."""
+def process_of(path: Path, target: str = "exact") -> Process:
+    """Score and ends of a path's process out of the velocity of its exact or displacement target."""
 
     def score(t: Tensor, x: Tensor, v: Tensor) -> Tensor:
         at = t.double().reshape(1)
         below = _denominator(path, target, at)
-        from_x, from_v = (path.d_alpha(at) / below).to(x.dtype), (path.alpha(at) / below).to(x.dtype)
+        from_x, from_v = (path.d_alpha(at) / below).to(x), (path.alpha(at) / below).to(x)
         return from_x * x - from_v * v
 
-    return score
+    def ends(t: Tensor, x: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        at = t.double().reshape(1)
+        below = _denominator(path, target, at)
+        from_x, from_v = (_turn(path, target, at) / below).to(x), (_square(path, at) / below).to(x)
+        return from_x * x - from_v * v, -_square(path, at).sqrt().to(x) * score(t, x, v)
+
+    def weights(t: float) -> tuple[float, float]:
+        at = torch.tensor([t], dtype=torch.float64)
+        return float(path.alpha(at)), float(_square(path, at).sqrt())
+
+    return Process(score, ends, weights)
 
 
 def derivable(path: Path, target: str = "exact") -> bool:
@@ -66,7 +80,15 @@ def brownian(seed: int, first: int, x: Tensor, replica: int = 0) -> Noise:
 
 def _denominator(path: Path, target: str, t: Tensor) -> Tensor:
     """Return alpha s s' - alpha' s^2 at t: (B,)."""
+    return path.alpha(t) * _turn(path, target, t) - path.d_alpha(t) * _square(path, t)
+
+
+def _turn(path: Path, target: str, t: Tensor) -> Tensor:
+    """S s', of the noise whose velocity the target holds."""
     turn = path.sigma_d_sigma(t)
-    if target == "exact":
-        turn = turn + path.gamma_d_gamma(t)
-    return path.alpha(t) * turn - path.d_alpha(t) * (path.sigma(t) ** 2 + path.gamma(t) ** 2)
+    return turn + path.gamma_d_gamma(t) if target == "exact" else turn
+
+
+def _square(path: Path, t: Tensor) -> Tensor:
+    """s^2 = sigma^2 + gamma^2."""
+    return path.sigma(t) ** 2 + path.gamma(t) ** 2

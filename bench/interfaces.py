@@ -266,14 +266,28 @@ class Solver(ABC):
         return None
 
 
-class StochasticSolver(Solver):
-    """Follows a stochastic process with the flow's law at every time; its `solve` is the flow without noise."""
+@dataclass(frozen=True)
+class Process:
+    """What a path x_t = alpha x1 + s e, e ~ N(0, I), says of a point beside its velocity v there.
 
-    stochastic: ClassVar[bool] = True
+    score(t, x, v): grad log p_t. ends(t, x, v): the conditional means (E[x1 | x_t = x], E[e | x_t = x]).
+    weights(t): (alpha, s) at a time as a number. t in [0, 1); x, v: (B, *S).
+    """
+
+    score: Callable[[Tensor, Tensor, Tensor], Tensor]
+    ends: Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
+    weights: Callable[[float], tuple[float, float]]
+
+
+class ProcessSolver(Solver):
+    """Steps by more of the path than its velocity: its score, or its ends; its `solve` is the plain flow.
+
+    `stochastic` says that its steps add noise, so that its samples are no function of where they began.
+    """
 
     @abstractmethod
-    def simulate(self, velocity: Field, score: Score, noise: Noise, x: Tensor, times: Tensor) -> Solution:
-        """States at `times` (F,) of one path of the process per point. x: (B, *S); t = 1 is never asked for a score."""
+    def simulate(self, velocity: Field, process: Process, noise: Noise, x: Tensor, times: Tensor) -> Solution:
+        """States at `times` (F,), one way per point. x: (B, *S); the process is asked before t = 1 only."""
 
 
 @dataclass(frozen=True)

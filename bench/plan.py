@@ -18,6 +18,7 @@ from bench.builds import build
 from bench.components import Config, Tables, choice, parameter_names
 from bench.diffusion import derivable
 from bench.exact import law_of
+from bench.interfaces import ProcessSolver
 from bench.reference import floor_kind
 
 if TYPE_CHECKING:
@@ -108,9 +109,9 @@ class _Planner:
                 given[common] = {f: cells.configs[f][i] for f, i in zip(factors, row, strict=False)}
             direction = cells.configs["direction"][row[factors.index("direction")]]
             solver = cells.configs["solver"][row[factors.index("solver")]]
-            noiseless = self._noiseless(given[common], direction, solver)
-            if noiseless:  # before anything is planned, so that nothing is trained for it
-                refused[cell] = noiseless
+            scoreless = self._scoreless(given[common], direction, solver)
+            if scoreless:  # before anything is planned, so that nothing is trained for it
+                refused[cell] = scoreless
                 continue
             if common not in shared:
                 shared[common] = self._shared(given[common], row[-1])
@@ -337,9 +338,9 @@ class _Planner:
         assert isinstance(law, Config)
         return law
 
-    def _noiseless(self, values: Mapping[str, Config], direction: Config, solver: Config) -> str | None:
-        """Why a stochastic solver cannot be used: it needs the score, which the velocity must imply. Or None."""
-        if not self._component(solver).stochastic:
+    def _scoreless(self, values: Mapping[str, Config], direction: Config, solver: Config) -> str | None:
+        """Why a solver cannot be used that needs the score, which the velocity must imply. Or None."""
+        if not isinstance(self._component(solver), ProcessSolver):
             return None
         why = None
         if not self._component(values["source"]).standard_normal:

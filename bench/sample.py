@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bench.diffusion import brownian, score_of
+from bench.diffusion import brownian, process_of
 from bench.errors import Diverged
-from bench.interfaces import Dataset, Field, Path, Solution, Solver, StochasticSolver
+from bench.interfaces import Dataset, Field, Path, ProcessSolver, Solution, Solver
 from bench.predictions import asked_time, velocity_of
 from bench.reference import start_noise
 from bench.seeds import uniforms
@@ -160,9 +160,9 @@ def sample(
 
 def advance(job: SampleJob, field: Field, x: Tensor, times: Tensor, first: int = 0) -> Solution:
     """Integrate these points, of which the first is number `first` of the job, over the report times (F,)."""
-    if isinstance(job.solver, StochasticSolver):
+    if isinstance(job.solver, ProcessSolver):
         noise = brownian(job.seed, first, x, job.replica)
-        return job.solver.simulate(field, score_of(job.path, job.target), noise, x, times)
+        return job.solver.simulate(field, process_of(job.path, job.target), noise, x, times)
     return job.solver.solve(field, x, times)
 
 

@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 
 from bench.contracts.require import Law, close, form, holds, no_cuda, significant, unchanged
-from bench.interfaces import Field, Solver, StochasticSolver
+from bench.diffusion import process_of
+from bench.interfaces import Field, Process, ProcessSolver, Solver
+from bench.paths import Trigonometric
 from bench.seeds import stream
 
 ENDS = torch.tensor([0.0, 1.0], dtype=torch.float64)
@@ -151,24 +153,34 @@ def is_pure(solver: Solver) -> str | None:
 
 
 def simulation_keeps_a_standing_law(solver: Solver) -> str | None:
-    """A stochastic solver keeps N(0, I) where v = 0 and score = -x; the same noise gives the same paths."""
-    if not isinstance(solver, StochasticSolver):
-        return "adds no noise"
+    """Steps by score or ends keep N(0, I) on the path that keeps it; the same noise gives the same ways."""
+    if not isinstance(solver, ProcessSolver):
+        return "steps by the velocity alone"
     n = 20_000
     x = torch.randn(n, 2, generator=stream(0, "contract/standing"), dtype=torch.float64)
     asked: list[float] = []
 
+    # The quarter circle to N(0, I): v = 0 and score = -x at all times.
+    exact = process_of(Trigonometric())
+
     def score(t: Tensor, x: Tensor, v: Tensor) -> Tensor:
         asked.append(float(t))
-        return -x
+        return exact.score(t, x, v)
+
+    def ends(t: Tensor, x: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        asked.append(float(t))
+        return exact.ends(t, x, v)
 
     def noise(step: int) -> Tensor:
         return torch.randn(n, 2, generator=stream(0, "contract/noise", step), dtype=torch.float64)
 
-    first, again = (solver.simulate(lambda t, x: torch.zeros_like(x), score, noise, x, FRAMES).states for _ in range(2))
+    process = Process(score, ends, exact.weights)
+    first, again = (
+        solver.simulate(lambda t, x: torch.zeros_like(x), process, noise, x, FRAMES).states for _ in range(2)
+    )
     form(first, (len(FRAMES), n, 2), torch.float64, "states")
     holds(torch.equal(first, again), "the same noise gives other paths", "take every random number from noise(step)")
-    holds(not asked or max(asked) < 1, "the score was asked at t = 1", "ask the score before t = 1 only")
+    holds(not asked or max(asked) < 1, "the process was asked at t = 1", "ask score and ends before t = 1 only")
     variance = first[-1].var(0)
     # Five standard errors, and the first-order bias of the default step.
     slack = 5 * math.sqrt(2 / n) + 0.03

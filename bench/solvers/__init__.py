@@ -1,11 +1,11 @@
-"""Solvers: fixed steps by Butcher tableaus, adaptive steps through torchdiffeq, and a stochastic sampler."""
+"""Solvers: fixed steps by Butcher tableaus, adaptive steps through torchdiffeq, and those of diffusion models."""
 
 from __future__ import annotations
 
 from bench.interfaces import Solver
 from bench.solvers.adaptive import AdaptiveHeun, Bosh3, Dopri5, Dopri8
 from bench.solvers.fixed import RK4, Euler, Heun, Midpoint
-from bench.solvers.stochastic import EulerMaruyama
+from bench.solvers.stochastic import DDIM, DDPM, EulerMaruyama
 
 SOLVERS: dict[str, type[Solver]] = {
     "euler": Euler,
@@ -17,4 +17,6 @@ SOLVERS: dict[str, type[Solver]] = {
     "dopri5": Dopri5,
     "dopri8": Dopri8,
     "euler_maruyama": EulerMaruyama,
+    "ddim": DDIM,
+    "ddpm": DDPM,
 }

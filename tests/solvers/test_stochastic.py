@@ -1,4 +1,4 @@
-"""The stochastic sampler: the score that a velocity implies, the law that it reaches, noise that stays put."""
+"""Samplers of diffusion models: what a velocity implies, the laws that they reach, noise that stays put."""
 
 import math
 from dataclasses import replace
@@ -9,16 +9,16 @@ import torch
 
 from bench import sample
 from bench.datasets import DATASETS, SOURCES
-from bench.diffusion import brownian, derivable, score_of
+from bench.diffusion import brownian, derivable, process_of
 from bench.interfaces import Given
 from bench.metrics.wasserstein import Wasserstein
 from bench.nets.oracle import OracleField
-from bench.paths import PATHS, Linear, NoisyBridge, NoisyConstant
+from bench.paths import PATHS, Linear, NoisyBridge, NoisyConstant, VariancePreserving
 from bench.plan import plan
 from bench.reference import ReferenceJob, reference
 from bench.settings import Sampling
 from bench.solvers.fixed import Euler
-from bench.solvers.stochastic import EulerMaruyama
+from bench.solvers.stochastic import DDIM, DDPM, EulerMaruyama, transition
 from bench.suite import load_suite
 
 CPU = torch.device("cpu")
@@ -45,7 +45,7 @@ def w2(x, y):
 def test_the_velocity_implies_the_exact_score(name, target):
     path = PATHS[name]()
     assert derivable(path, target)
-    field, score = OracleField(LAW.mixture(), path, target), score_of(path, target)
+    field, score = OracleField(LAW.mixture(), path, target), process_of(path, target).score
     x = 3 * torch.randn(64, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     for at in (0.0, 1e-6, 0.1, 0.37, 0.5, 0.9, 0.99):
         t = torch.tensor(at, dtype=torch.float64)
@@ -110,9 +110,9 @@ def test_too_much_noise_for_its_score_is_noticed():
     velocity = sample.velocity(OracleField(LAW.mixture(), Linear()), "noise_at_0")
     x = torch.randn(4000, 2, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
     ends = torch.tensor([0.0, 1.0], dtype=torch.float64)
-    noise, score = brownian(0, 0, x), score_of(Linear())
-    right = honest.simulate(velocity, score, noise, x, ends).states[-1].numpy()
-    wrong = honest.simulate(velocity, score, lambda step: 1.5 * noise(step), x, ends).states[-1].numpy()
+    noise, process = brownian(0, 0, x), process_of(Linear())
+    right = honest.simulate(velocity, process, noise, x, ends).states[-1].numpy()
+    wrong = honest.simulate(velocity, process, lambda step: 1.5 * noise(step), x, ends).states[-1].numpy()
     variance = float(LAW.draw(200_000, 0, torch.Generator()).var(0).sum())
     assert np.var(right, axis=0).sum() == pytest.approx(variance, rel=0.03)
     assert np.var(wrong, axis=0).sum() > 1.05 * variance
@@ -171,3 +171,83 @@ def test_another_seed_gives_other_ways_from_the_same_start():
     job = spec(EulerMaruyama(10), n=64)
     one, two = drawn(job), drawn(replace(job, seed=1))
     assert not np.allclose(one.samples, two.samples, atol=1e-3)
+
+
+@pytest.mark.parametrize("target", ["exact", "displacement"])
+@pytest.mark.parametrize("name", sorted(PATHS))
+def test_the_velocity_implies_both_ends(name, target):
+    """alpha E[x1 | x] + s E[e | x] = x, and E[e | x] = -s score."""
+    path = PATHS[name]()
+    field, process = OracleField(LAW.mixture(), path, target), process_of(path, target)
+    x = 3 * torch.randn(64, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    for at in (0.0, 1e-6, 0.1, 0.5, 0.9, 0.99):
+        t = torch.tensor(at, dtype=torch.float64)
+        data, rest = process.ends(t, x, field(x, t.expand(64)))
+        alpha, s = process.weights(at)
+        torch.testing.assert_close(alpha * data + s * rest, x, rtol=1e-9, atol=1e-9)
+        torch.testing.assert_close(rest, -s * field.score(x, t.expand(64)), rtol=1e-9, atol=1e-9)
+
+
+def test_a_step_of_ddpm_is_that_of_its_authors():
+    """Equations 6 and 7 of arXiv:2006.11239 on the published schedule, in terms of x_t and the predicted data."""
+    beta = np.linspace(1e-4, 0.02, 1000)
+    bar = np.cumprod(1 - beta)
+    for k in (1, 10, 500, 999):
+        here, there = [(math.sqrt(bar[i]), math.sqrt(1 - bar[i])) for i in (k, k - 1)]
+        to_data, to_rest, fresh = transition(here, there, 1.0)
+        of_x = to_rest / here[1]  # the noise is (x_t - alpha_t x1) / s_t
+        of_data = to_data - of_x * here[0]
+        assert fresh**2 == pytest.approx((1 - bar[k - 1]) / (1 - bar[k]) * beta[k], rel=1e-9)
+        assert of_data == pytest.approx(math.sqrt(bar[k - 1]) * beta[k] / (1 - bar[k]), rel=1e-9)
+        assert of_x == pytest.approx(math.sqrt(1 - beta[k]) * (1 - bar[k - 1]) / (1 - bar[k]), rel=1e-9)
+
+
+def test_the_path_vp_is_the_published_schedule_in_continuous_time():
+    """log alpha^2 is the sum of log(1 - beta) but for its second order, and the rule by which a sum is an integral."""
+    beta = np.linspace(1e-4, 0.02, 1000)
+    process = process_of(VariancePreserving())
+    for k in (1, 10, 100, 500, 900, 1000):
+        published = np.log1p(-beta[:k]).sum() + (beta[:k] ** 2).sum() / 2
+        assert 2 * math.log(process.weights(1 - k / 1000)[0]) == pytest.approx(published, abs=0.005)
+
+
+@pytest.mark.parametrize("solver", [DDIM(7), DDPM(7), DDPM(7, spacing="cosine")], ids=str)
+def test_a_single_data_point_is_followed_exactly_at_any_number_of_steps(solver):
+    """There E[x1 | x] is the point itself, so the law at each knot is N(alpha y, s^2 I) and the end is y."""
+    y, n, path = torch.tensor([2.0, -1.0], dtype=torch.float64), 100_000, VariancePreserving()
+    process, knots = process_of(path), solver.knots()
+    alpha, s = process.weights(0.0)
+    x = alpha * y + s * torch.randn(n, 2, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+
+    def velocity(t, x):
+        """The coefficients of v = alpha' y + (s s' / s^2) (x - alpha y)."""
+        at = t.reshape(1)
+        return path.d_alpha(at) * y + path.sigma_d_sigma(at) / path.sigma(at) ** 2 * (x - path.alpha(at) * y)
+
+    states = solver.simulate(velocity, process, brownian(0, 0, x), x, knots).states
+    for t, state in zip(knots.tolist(), states, strict=True):
+        alpha, s = process.weights(t)
+        error = 5 * s / math.sqrt(n) + 1e-9
+        assert (state.mean(0) - alpha * y).abs().max() < error
+        assert (state.std(0) - s).abs().max() < error
+    torch.testing.assert_close(states[-1], y.expand(n, 2), rtol=0, atol=1e-9)
+
+
+def test_ddim_is_euler_on_the_straight_line_and_converges_elsewhere():
+    line, euler = drawn(spec(DDIM(20))), drawn(spec(Euler(20)))
+    np.testing.assert_allclose(line.samples, euler.samples, rtol=0, atol=1e-9)
+    assert line.nfe == 20
+    fine = drawn(spec(Euler(4000), VariancePreserving())).samples
+    errors = [np.abs(drawn(spec(DDIM(steps), VariancePreserving())).samples - fine).mean() for steps in (50, 100, 200)]
+    assert errors[0] > 1.7 * errors[1] > 1.7**2 * errors[2]
+
+
+@pytest.mark.slow
+def test_ancestral_samples_reach_the_law_of_the_data():
+    made = reference(ReferenceJob(LAW, 512, 12, "independent", seed=0))
+    perfect = np.array([w2(made.floor[r], made.reference[r]) for r in range(12)])
+    samples = drawn(spec(DDPM(1000), VariancePreserving(), repeats=4)).samples
+    scores = np.array([w2(samples[r], made.reference[r]) for r in range(4)])
+    assert abs(scores.mean() - perfect.mean()) < 3 * perfect.std(ddof=1) * math.sqrt(1 / 12 + 1 / 4)
+    coarse = drawn(spec(DDPM(10), VariancePreserving(), repeats=4)).samples
+    assert np.mean([w2(coarse[r], made.reference[r]) for r in range(4)]) > perfect.max()
