@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 COST_AXES = frozenset({"solver", "solver.steps", "solver.nfe", "solver.rtol", "solver.atol", "solver.tolerance"})
 """Axes along which a curve runs; the others tell curves apart."""
 
+SLOPED = "solver_error"
+"""The value that falls as a power of the NFE, whose exponent is the solver's order."""
+
 MOST_PAGES = 12
 MOST_ROWS = 3
 MOST_ACROSS = 4
@@ -58,11 +61,15 @@ def score_vs_nfe(results: Results, score: Score) -> Iterator[Drawing]:
         f"{_name(score)} over the number of field evaluations (NFE), both axes logarithmic. {_better(score)} "
         f"Points are means over seeds{_bands(points)}.{_floor_words(points, score)}"
     )
+    if score.value == SLOPED:
+        caption += " The number at a line's end is its slope between the two finest points, minus the order reached."
     for end, where, part in _pages(points, roles):
         figure, axes, parts = _facets(part, roles)
         ticks = sorted(set(part["x"].round(6)))
         for ax, panel in zip(axes, parts, strict=True):
             _lines(ax, panel, roles, results)
+            if score.value == SLOPED:
+                _slopes(ax, panel, roles, results)
             _frame(ax, panel, ticks=ticks)
         _legend(figure, part, roles, results, [])
         figure.supxlabel("field evaluations per sample (NFE)", fontsize=9)
@@ -191,6 +198,17 @@ def _lines(ax: Axes, points: pd.DataFrame, roles: Roles, results: Results) -> No
         elif len(known):
             ax.errorbar(known["x"], known["mean"], known["half"], color=colour, capsize=3, linewidth=1)
     _floors(ax, points, roles, results)
+
+
+def _slopes(ax: Axes, points: pd.DataFrame, roles: Roles, results: Results) -> None:
+    for colour, _, part in _curves(points, roles, results):
+        x, y = (np.log(part[name].to_numpy(dtype=float)[-2:]) for name in ("x", "mean"))
+        if len(x) == 2 and np.isfinite(y).all():
+            ax.annotate(
+                f"\u2212{(y[0] - y[1]) / (x[1] - x[0]):.1f}" if y[1] < y[0] else "+",
+                (part["x"].iloc[-1], part["mean"].iloc[-1]), (5, -3), textcoords="offset points",
+                color=colour, fontsize=7, annotation_clip=False,
+            )  # fmt: skip
 
 
 def _scatter(ax: Axes, points: pd.DataFrame, roles: Roles, results: Results, score: Score) -> None:

@@ -1,6 +1,7 @@
 """The error budget's figure: one for the run instead of one for each part."""
 
 from bench.report import budget, write_report
+from bench.report.curves import score_vs_nfe
 from bench.report.results import load_results
 
 VALUES = {
@@ -12,7 +13,7 @@ AXES = {"dataset": ["moons", "rings"], "path": ["straight", "noisy"], "solver": 
 
 
 def parts(cell):
-    noisy = cell["path"] == "noisy"
+    noisy = cell.get("path") == "noisy"
     base = 0.5 + 0.01 * cell["seed"]
     return {
         "solver_error": base / 10,
@@ -41,6 +42,19 @@ def test_a_budget_is_one_figure_and_only_the_solver_error_keeps_its_own(make_run
     before = (folder / "figures" / "error_budget.svg").read_bytes()
     write_report(folder)
     assert (folder / "figures" / "error_budget.svg").read_bytes() == before
+
+
+def test_a_solver_error_is_drawn_with_the_slope_of_each_line(make_run):
+    def order(cell):
+        nfe = {"coarse": 10.0, "fine": 40.0}[cell["solver.nfe"]]
+        return {**parts(cell), "nfe": nfe, "solver_error": nfe ** -{"euler": 1, "rk4": 4}[cell["solver"]]}
+
+    axes = {"solver": ["euler", "rk4"], "solver.nfe": ["coarse", "fine"]}
+    results = load_results(make_run(axes, measure=order, values=VALUES))
+    (score,) = [score for score in results.scores if score.value == "solver_error"]
+    (drawing,) = score_vs_nfe(results, score)
+    assert [text.get_text() for ax in drawing.figure.axes for text in ax.texts] == ["\u22121.0", "\u22124.0"]
+    assert "slope" in drawing.caption
 
 
 def test_the_axis_leaves_out_what_is_0_and_the_rows_hold_every_combination(make_run):
