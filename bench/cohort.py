@@ -19,7 +19,7 @@ LANES = 64
 
 
 class Members(nn.Module):
-    """K nets as one module: x (K, B, *S) and tau (K, B) to (K, B, *S)."""
+    """K nets as one module: x (K, B, *S), tau (K, B), and labels (K, B) where they are told any, to (K, B, *S)."""
 
     @abstractmethod
     def state(self, member: int) -> dict[str, Tensor]:
@@ -45,9 +45,9 @@ class _Alone(Members):
         super().__init__()
         self.module = module
 
-    def forward(self, x: Tensor, tau: Tensor) -> Tensor:
+    def forward(self, x: Tensor, tau: Tensor, *labels: Tensor) -> Tensor:
         """Ask the only member."""
-        out: Tensor = self.module(x[0], tau[0])
+        out: Tensor = self.module(x[0], tau[0], *(each[0] for each in labels))
         return out[None]
 
     def state(self, member: int) -> dict[str, Tensor]:
@@ -81,9 +81,9 @@ class _Stack(Members):
                 # The batch axis that every value of a member has beside it.
                 self.body.get_submodule(name)._buffers[buffer] = torch.stack(each).unsqueeze(1)
 
-    def forward(self, x: Tensor, tau: Tensor) -> Tensor:
+    def forward(self, x: Tensor, tau: Tensor, *labels: Tensor) -> Tensor:
         """Ask all members at once."""
-        out: Tensor = self.body(x, tau)
+        out: Tensor = self.body(x, tau, *labels)
         return out
 
     def state(self, member: int) -> dict[str, Tensor]:

@@ -361,6 +361,8 @@ class _Planner:
         reason = self._prediction_refusal(values)
         if reason:
             return reason
+        if self._component(values["sampling"]).guidance is not None and not self._component(values["net"]).classes:
+            return "sampling.guidance needs a net that is told the class: set net.classes"
         if self._component(values["net"]).trained:
             if self._component(values["sampling"]).weights == "ema" and (
                 self._component(values["training"]).ema is None
@@ -394,6 +396,11 @@ class _Planner:
     def _pairing_refusal(self, values: Mapping[str, Config]) -> str | None:
         """Why pairs cannot be made as asked, or None."""
         coupling, training = self._component(values["coupling"]), self._component(values["training"])
+        classes, known = self._component(values["net"]).classes, self._component(values["dataset"]).classes
+        if classes not in (0, known):
+            return f"net.classes is {classes}, and {values['dataset'].name} has {known}"
+        if classes and not coupling.independent:
+            return f"a net with classes needs independent pairs, not the coupling {values['coupling'].name}"
         whole = coupling.transport_batch or training.batch
         if whole % training.batch:
             return f"coupling.transport_batch ({whole}) must be a multiple of training.batch ({training.batch})"

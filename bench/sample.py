@@ -30,6 +30,10 @@ FRAME_POINTS = 512
 """Points of the first repeat whose way is kept."""
 
 
+Predictor = Callable[[Tensor, Tensor], Tensor]
+"""What a net predicts at x: (B, *S), tau: (B,) in its own clock."""
+
+
 @dataclass(frozen=True)
 class SampleJob:
     """Everything that samples depend on beside the field."""
@@ -69,8 +73,46 @@ class CountCalls:
         return self.field(t, x)
 
 
+class Conditional:
+    """The field of a conditional net: v(x) + w (v(x | class) - v(x)), point i of a job being of class i mod K.
+
+    Ho and Salimans 2022, arXiv:2207.12598, for velocities (Zheng et al. 2023, arXiv:2311.13443). Asked as a plain
+    field it takes its points for the first of the job.
+    """
+
+    def __init__(
+        self, module: nn.Module, classes: int, guidance: float | None, made: Callable[[Predictor], Field]
+    ) -> None:
+        self.module, self.classes, self.made = module, classes, made
+        self.weight = 1.0 if guidance is None else guidance
+
+    @property
+    def evaluations(self) -> int:
+        """Evaluations of the net for one of the field."""
+        return 1 if self.weight in (0.0, 1.0) else 2
+
+    def at(self, first: int) -> Field:
+        """The field for points first, first + 1, ... of the job."""
+
+        def predict(x: Tensor, tau: Tensor) -> Tensor:
+            null = torch.full((len(x),), self.classes, device=x.device)
+            labels = (first + torch.arange(len(x), device=x.device)) % self.classes
+            if self.evaluations == 1:
+                out: Tensor = self.module(x, tau, labels if self.weight else null)
+                return out
+            both = self.module(torch.cat([x, x]), torch.cat([tau, tau]), torch.cat([labels, null]))
+            told, untold = both.chunk(2)
+            return torch.lerp(untold, told, self.weight)
+
+        return self.made(predict)
+
+    def __call__(self, t: Tensor, x: Tensor) -> Tensor:
+        """Ask the field at scalar time t for the first points of the job."""
+        return self.at(0)(t, x)
+
+
 def velocity(
-    net: Callable[[Tensor, Tensor], Tensor],
+    net: Predictor,
     clock: str,
     direction: str = "forward",
     path: Path | None = None,
@@ -98,9 +140,7 @@ def velocity(
     return field
 
 
-def with_clock(
-    net: Callable[[Tensor, Tensor], Tensor], clock: str, prediction: str = "velocity"
-) -> Callable[[Tensor, Tensor], Tensor]:
+def with_clock(net: Predictor, clock: str, prediction: str = "velocity") -> Predictor:
     """A prediction in internal time seen through a clock: what a perfect net of that clock would return."""
     if clock == "noise_at_0":
         return net
@@ -141,7 +181,7 @@ def sample(
     ends, frames, calls, rejected, first = [], None, 0, 0, 0
     began = time.perf_counter()
     for number, piece in enumerate(pieces):
-        counted = CountCalls(field)
+        counted = CountCalls(field.at(first) if isinstance(field, Conditional) else field)
         solution = advance(job, counted, piece, times, first)
         first += len(piece)
         calls, rejected = calls + counted.calls, rejected + solution.rejected
@@ -155,6 +195,7 @@ def sample(
     if bad:
         raise Diverged(f"{bad} of {len(x)} samples are not finite")
     assert frames is not None
+    calls *= field.evaluations if isinstance(field, Conditional) else 1
     return Sampled(end, frames, times.numpy(), calls / len(pieces), rejected / len(pieces), seconds)
 
 

@@ -19,7 +19,8 @@ class Training:
     `time_sampling`, its `time_` parameters and `weighting` are defined in `bench.times`. `order: by_class` sorts the
     data points of each transport batch by class before they are paired and cut into training batches, as
     generators do that return one class after the other; source points stay as drawn, so independent pairs
-    stay independent, but a batch no longer looks like the law.
+    stay independent, but a batch no longer looks like the law. `label_dropout` is how often a conditional net is not
+    told the class, so that it learns the flow of all classes too.
     """
 
     steps: Annotated[int, Gt(0)] = 5000
@@ -39,6 +40,7 @@ class Training:
     time_b: Annotated[float, Gt(0)] = 1.0
     weighting: Literal["none", "inverse_variance", "min_snr"] = "none"
     order: Literal["shuffled", "by_class"] = "shuffled"
+    label_dropout: Annotated[float, Ge(0), Lt(1)] = 0.1
 
     def __post_init__(self) -> None:
         """Refuse a warm-up that outlasts the training, and time parameters that would have no effect."""
@@ -58,7 +60,9 @@ class Sampling:
     a scrambled Sobol sequence, `independent` from a random stream. `batch` is how many points are integrated
     together (none: all n of a repeat), over which an adaptive solver controls its error. `reference:
     proportional` scores against modes in proportion with quasi-random points inside each, `independent` against
-    a random draw, as most papers do; it adds the draw's own noise to every score.
+    a random draw, as most papers do; it adds the draw's own noise to every score. `guidance: w` takes the field
+    v(x) + w (v(x | class) - v(x)) of a conditional net, point i being of class i modulo the number of classes; none is
+    the conditional field itself (w = 1), which costs one evaluation of the net where others cost two.
     """
 
     n: Annotated[int, Ge(2), Le(1_000_000)] = 1024
@@ -67,3 +71,4 @@ class Sampling:
     batch: Annotated[int, Gt(0)] | None = None
     weights: Literal["raw", "ema"] = "raw"
     reference: Literal["proportional", "independent"] = "proportional"
+    guidance: Annotated[float, Ge(0)] | None = None

@@ -5,22 +5,20 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from bench.batches import Batch, Spent, TrainJob, block_length, blocks, draw, transport_batch
 from bench.cohort import members
 from bench.errors import Diverged
-from bench.interfaces import Coupling, Dataset, Net, Path
-from bench.predictions import noise_of
-from bench.seeds import salted, stream
+from bench.seeds import stream
 from bench.settings import Training
-from bench.times import training_times, weight
+from bench.times import weight
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -33,23 +31,6 @@ REHEARSED = 32
 """Steps, at most about, by which a training alone is timed."""
 
 
-@dataclass(frozen=True)
-class TrainJob:
-    """Everything that a training depends on, resolved."""
-
-    dataset: Dataset
-    source: Dataset
-    coupling: Coupling
-    path: Path
-    target: str
-    clock: str
-    net: Net
-    training: Training
-    seed: int
-    replica: int = 0
-    prediction: str = "velocity"
-
-
 class Trained(NamedTuple):
     """Outcome of a training: weights by name ("raw", "ema" if asked), losses (steps,), seconds.
 
@@ -60,21 +41,6 @@ class Trained(NamedTuple):
     losses: NDArray[np.float32]
     seconds: float
     parameters: int
-
-
-@dataclass
-class Spent:
-    """Seconds of a training that are recorded apart, summed up as it goes."""
-
-    coupling: float = 0.0
-
-
-class Batch(NamedTuple):
-    """Inputs and regression target of a step: x_t (..., B, *S), tau (..., B), target (..., B, *S)."""
-
-    x_t: Tensor
-    tau: Tensor
-    target: Tensor
 
 
 def train(job: TrainJob, device: torch.device, progress: Progress) -> Trained:
@@ -135,19 +101,22 @@ class _Cohort:
 
     def advance(self, blocks: Sequence[Batch], first: int, losses: Tensor) -> None:
         """Take the steps of a block of each member, the first of them number `first`; losses (L, K) are filled."""
-        steps = zip(*(torch.stack(parts, dim=1).to(self.device) for parts in zip(*blocks, strict=True)), strict=True)
-        for number, (x_t, tau, target) in enumerate(steps):
+        members = zip(*(block.parts for block in blocks), strict=True)
+        for number, parts in enumerate(
+            zip(*(torch.stack(each, dim=1).to(self.device) for each in members), strict=True)
+        ):
             for group in self.optimizer.param_groups:
                 group["lr"] = self.settings.learning_rate * rate(self.settings, first + number)
-            losses[number] = self._step(x_t, tau, target)
+            losses[number] = self._step(Batch(*parts))
             if self.average is not None and self.settings.ema is not None:
                 _follow(self.average, self.nets, self.settings.ema)
 
-    def _step(self, x_t: Tensor, tau: Tensor, target: Tensor) -> Tensor:
-        """One step on x_t (K, B, *S), tau (K, B), target (K, B, *S); returns the losses (K,)."""
+    def _step(self, batch: Batch) -> Tensor:
+        """One step on x_t (K, B, *S), tau (K, B), ... of all members; returns the losses (K,)."""
+        x_t, tau, target, labels = batch
         low_precision = self.settings.precision == "bf16"
         with torch.autocast(self.device.type, torch.bfloat16) if low_precision else nullcontext():
-            output = self.nets(x_t, tau)
+            output = self.nets(x_t, tau) if labels is None else self.nets(x_t, tau, labels)
         error = (output.float() - target).square().flatten(2).mean(dim=2)
         if self.settings.weighting != "none":
             error = torch.stack([_weight(job, at) for job, at in zip(self.jobs, tau, strict=True)]) * error
@@ -190,88 +159,6 @@ def _weight(job: TrainJob, tau: Tensor) -> Tensor:
     """w(t) of a batch's times as the job's clock shows them, (B,)."""
     t = tau if job.clock == "noise_at_0" else 1 - tau
     return weight(job.training.weighting, job.path, job.prediction, t)
-
-
-def block_length(job: TrainJob) -> int:
-    """Steps whose random numbers are drawn together; a function of batch, transport batch and shape alone."""
-    length = max(1, min(256, 2**18 // (job.training.batch * math.prod(job.dataset.shape))))
-    whole = transport_batch(job) // job.training.batch
-    return math.ceil(length / whole) * whole
-
-
-def transport_batch(job: TrainJob) -> int:
-    """Points that are paired together: the coupling's `transport_batch`, else the training batch."""
-    return job.coupling.transport_batch or job.training.batch
-
-
-def blocks(job: TrainJob) -> Iterator[Batch]:
-    """All batches of a training, in blocks of (L, B, ...). Block b depends on (seed, replica, b) alone."""
-    length, steps = block_length(job), job.training.steps
-    for number in range(math.ceil(steps / length)):
-        used = min(length, steps - number * length)
-        yield draw(job, number, length, used=used)
-
-
-def draw(job: TrainJob, number: int, length: int, spent: Spent | None = None, used: int | None = None) -> Batch:
-    """Block `number`: x_t (L, B, *S), tau (L, B), target (L, B, *S), float32 on the CPU; its first `used` batches.
-
-    The target is what the net predicts: the velocity of the job's target as its clock sees it, or the path's
-    whole noise e or the data point, which have no sign of time.
-    """
-    batch = job.training.batch
-    n = length * batch
-    used = length if used is None else used
-    x0, x1 = _pairs(job, number, n, used * batch, spent or Spent())
-    xi = torch.zeros(())
-    if job.path.noisy:
-        xi = torch.randn(n, *job.dataset.shape, generator=stream(job.seed, "path noise", number, job.replica))
-    t = training_times(job.training, job.path, length, stream(job.seed, "time", number, job.replica))
-    x_t = job.path.position(t, x0, x1, xi)
-    tau = t if job.clock == "noise_at_0" else 1 - t
-    target = _target(job, t, x0, x1, xi)
-    return Batch(*(part.unflatten(0, (length, batch))[:used] for part in (x_t, tau, target)))
-
-
-def _pairs(job: TrainJob, number: int, n: int, used: int, spent: Spent) -> tuple[Tensor, Tensor]:
-    """The n pairs (x0, x1) of a block, each (n, *S); what is not `used` need not be paired."""
-
-    def random(purpose: str) -> torch.Generator:
-        return stream(job.seed, purpose, number, job.replica)
-
-    whole, labels = transport_batch(job), None
-    if job.coupling.labelled or job.training.order == "by_class":
-        x1, labels = job.dataset.draw_labelled(n, salted(job.seed, job.replica), random("data"))
-    else:
-        x1 = job.dataset.draw(n, salted(job.seed, job.replica), random("data"))
-    if job.source.standard_normal:
-        x0 = torch.randn(n, *job.dataset.shape, generator=random("source"))
-    else:
-        x0 = job.source.draw(n, salted(job.seed, job.replica), random("source"))
-    if labels is not None and job.training.order == "by_class":
-        order = torch.cat([part.argsort(stable=True) + k * whole for k, part in enumerate(labels.split(whole))])
-        x1, labels = x1[order], labels[order]
-    if job.coupling.independent:
-        return x0, x1
-    generator, began, pairs = random("coupling"), time.perf_counter(), []
-    for first in range(0, used, whole):
-        part = slice(first, first + whole)
-        if job.coupling.labelled and labels is not None:
-            pairs.append(job.coupling.pair_labelled(x0[part], x1[part], labels[part], generator))
-        else:
-            pairs.append(job.coupling.pair(x0[part], x1[part], generator))
-    spent.coupling += time.perf_counter() - began
-    done = len(pairs) * whole
-    return torch.cat([*(a for a, _ in pairs), x0[done:]]), torch.cat([*(b for _, b in pairs), x1[done:]])
-
-
-def _target(job: TrainJob, t: Tensor, x0: Tensor, x1: Tensor, xi: Tensor) -> Tensor:
-    if job.prediction == "noise":
-        return noise_of(job.path, t, x0, xi)
-    if job.prediction == "data":
-        return x1
-    exact = job.target == "exact"
-    velocity = job.path.velocity(t, x0, x1, xi) if exact else job.path.displacement(t, x0, x1)
-    return velocity if job.clock == "noise_at_0" else -velocity
 
 
 def rate(settings: Training, step: int) -> float:

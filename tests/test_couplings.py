@@ -9,7 +9,7 @@ import pytest
 import torch
 from scipy.stats import chi2
 
-from bench import train
+from bench import batches, train
 from bench.couplings import (
     ClassWise,
     Independent,
@@ -134,12 +134,12 @@ def job(**changes):
         "path": Linear(), "target": "exact", "clock": "noise_at_0", "net": MLP(16, 2),
         "training": Training(steps=8, batch=16), "seed": 0,
     }  # fmt: skip
-    return train.TrainJob(**{**given, **changes})
+    return batches.TrainJob(**{**given, **changes})
 
 
 def pairs(spec, number=0, length=8):
     """(x0, x1) of a block, out of what the net sees on the straight path."""
-    drawn = train.draw(spec, number, length)
+    drawn = batches.draw(spec, number, length)
     t, x_t, u = drawn.tau.flatten()[:, None], drawn.x_t.flatten(0, 1), drawn.target.flatten(0, 1)
     return x_t - t * u, x_t + (1 - t) * u
 
@@ -157,27 +157,27 @@ def test_training_pairs_whole_transport_batches_and_cuts_them(size, parts):
 
 def test_a_short_training_pairs_no_more_than_it_uses():
     spec = job(coupling=OptimalTransportPlan(64), training=Training(steps=6, batch=16))
-    whole, spent = train.draw(spec, 0, 256), train.Spent()
-    for all_of_it, mine in zip(whole, train.draw(spec, 0, 256, spent, used=6), strict=True):
+    whole, spent = batches.draw(spec, 0, 256), batches.Spent()
+    for all_of_it, mine in zip(whole.parts, batches.draw(spec, 0, 256, spent, used=6).parts, strict=True):
         assert torch.equal(all_of_it[:6], mine)
-    (block,) = train.blocks(spec)
+    (block,) = batches.blocks(spec)
     assert len(block.x_t) == 6
     assert torch.equal(block.x_t[5], whole.x_t[5])
 
 
 def test_a_block_holds_whole_transport_batches():
     spec = job(coupling=OptimalTransport(48), training=Training(steps=8, batch=16))
-    assert train.block_length(spec) % 3 == 0
-    assert train.block_length(job(coupling=Independent())) == 256
+    assert batches.block_length(spec) % 3 == 0
+    assert batches.block_length(job(coupling=Independent())) == 256
 
 
 @pytest.mark.parametrize("coupling", [OptimalTransportPlan(64), Sinkhorn(transport_batch=32), ClassWise()], ids=str)
 def test_pairs_follow_from_seed_and_block_and_their_seconds_are_told(coupling):
     spec = job(coupling=coupling)
-    for a, b in zip(train.draw(spec, 1, 8), train.draw(spec, 1, 8), strict=True):
+    for a, b in zip(batches.draw(spec, 1, 8).parts, batches.draw(spec, 1, 8).parts, strict=True):
         assert torch.equal(a, b)
-    assert not torch.equal(train.draw(spec, 0, 8).x_t, train.draw(spec, 1, 8).x_t)
-    assert not torch.equal(train.draw(spec, 1, 8).x_t, train.draw(replace(spec, seed=1), 1, 8).x_t)
+    assert not torch.equal(batches.draw(spec, 0, 8).x_t, batches.draw(spec, 1, 8).x_t)
+    assert not torch.equal(batches.draw(spec, 1, 8).x_t, batches.draw(replace(spec, seed=1), 1, 8).x_t)
     for timed in (spec, job()):
         began = time.perf_counter()
         call, steps, spent = train.rehearsal(timed, torch.device("cpu"))

@@ -4,7 +4,7 @@ import pytest
 import torch
 from scipy.stats import chi2
 
-from bench import predictions, sample, train
+from bench import batches, predictions, sample
 from bench.couplings import Independent
 from bench.datasets import DATASETS, SOURCES
 from bench.nets import MLP
@@ -129,13 +129,13 @@ def job(**changes):
         "target": "exact", "clock": "noise_at_0", "net": MLP(64, 2), "training": Training(steps=60, batch=64),
         "seed": 0,
     }  # fmt: skip
-    return train.TrainJob(**{**given, **changes})
+    return batches.TrainJob(**{**given, **changes})
 
 
 @KINDS
 def test_training_draws_what_the_net_is_to_predict_whatever_the_clock(prediction):
-    velocity, told = train.draw(job(), 0, 4), train.draw(job(prediction=prediction), 0, 4)
-    back = train.draw(job(prediction=prediction, clock="data_at_0"), 0, 4)
+    velocity, told = batches.draw(job(), 0, 4), batches.draw(job(prediction=prediction), 0, 4)
+    back = batches.draw(job(prediction=prediction, clock="data_at_0"), 0, 4)
     assert torch.equal(velocity.x_t, told.x_t)
     assert torch.equal(told.target, back.target)
     assert torch.equal(back.tau, 1 - told.tau)
@@ -145,8 +145,8 @@ def test_training_draws_what_the_net_is_to_predict_whatever_the_clock(prediction
 @pytest.mark.parametrize("path", [Linear(), VariancePreserving(), NoisyBridge(s=0.5)], ids=str)
 @pytest.mark.parametrize("prediction", ["velocity", "noise", "data"])
 def test_what_training_draws_has_the_oracles_prediction_as_its_mean(path, prediction):
-    drawn = train.draw(job(path=path, prediction=prediction), 0, 2**9)
-    x, t, target = (part.flatten(0, 1).double() for part in drawn)
+    drawn = batches.draw(job(path=path, prediction=prediction), 0, 2**9)
+    x, t, target = (part.flatten(0, 1).double() for part in drawn.parts)
     features = torch.stack([torch.ones_like(t), t, x[:, 0].sin(), x[:, 1].cos()], dim=1)
 
     def p_value(of):

@@ -8,7 +8,7 @@ import pytest
 import torch
 from scipy import stats
 
-from bench import train
+from bench import batches, train
 from bench.couplings import ClassWise, Independent
 from bench.datasets import DATASETS, SOURCES
 from bench.errors import Diverged
@@ -24,7 +24,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture
 def job():
-    return train.TrainJob(
+    return batches.TrainJob(
         DATASETS["gaussian_mixture"](), SOURCES["gaussian"](), Independent(), Linear(), "exact", "noise_at_0",
         MLP(16, 2), Training(steps=30, batch=32), seed=0,
     )  # fmt: skip
@@ -52,15 +52,15 @@ def test_training_leaves_the_global_generator_alone(job):
 
 
 def test_blocks_do_not_depend_on_the_number_of_steps(job):
-    length = train.block_length(job)
+    length = batches.block_length(job)
     longer = replace(job, training=replace(job.training, steps=1000))
-    for mine, theirs in zip(train.draw(job, 0, length), train.draw(longer, 0, length), strict=True):
+    for mine, theirs in zip(batches.draw(job, 0, length).parts, batches.draw(longer, 0, length).parts, strict=True):
         assert torch.equal(mine, theirs)
-    assert not torch.equal(train.draw(job, 0, length).x_t, train.draw(job, 1, length).x_t)
+    assert not torch.equal(batches.draw(job, 0, length).x_t, batches.draw(job, 1, length).x_t)
 
 
 def test_the_two_clocks_see_the_same_points_at_mirrored_times(job):
-    ahead, back = train.draw(job, 0, 4), train.draw(replace(job, clock="data_at_0"), 0, 4)
+    ahead, back = batches.draw(job, 0, 4), batches.draw(replace(job, clock="data_at_0"), 0, 4)
     assert torch.equal(ahead.x_t, back.x_t)
     assert torch.equal(ahead.tau, 1 - back.tau)
     assert torch.equal(ahead.target, -back.target)
@@ -68,8 +68,8 @@ def test_the_two_clocks_see_the_same_points_at_mirrored_times(job):
 
 def test_targets_differ_by_the_noise_alone(job):
     noisy = replace(job, path=NoisyBridge(s=0.5))
-    exact, displacement = train.draw(noisy, 0, 4), train.draw(replace(noisy, target="displacement"), 0, 4)
-    straight = train.draw(job, 0, 4)
+    exact, displacement = batches.draw(noisy, 0, 4), batches.draw(replace(noisy, target="displacement"), 0, 4)
+    straight = batches.draw(job, 0, 4)
     assert torch.equal(exact.x_t, displacement.x_t)
     assert not torch.allclose(exact.target, displacement.target)
     torch.testing.assert_close(displacement.target, straight.target)
@@ -134,7 +134,7 @@ def test_stacking_steps_like_torch_does_on_the_plain_module(job):
     job = replace(job, training=settings)
     net = train.build(job)
     optimizer = torch.optim.Adam(net.parameters(), lr=settings.learning_rate, weight_decay=0.01)
-    for x_t, tau, target in zip(*next(train.blocks(job)), strict=True):
+    for x_t, tau, target in zip(*next(batches.blocks(job)).parts, strict=True):
         optimizer.zero_grad()
         torch.nn.functional.mse_loss(net(x_t, tau), target).backward()
         torch.nn.utils.clip_grad_norm_(net.parameters(), 0.5)
@@ -259,7 +259,7 @@ def test_inverse_variance_gives_unit_data_a_velocity_of_unit_variance(path):
 @pytest.mark.parametrize("clock", ["noise_at_0", "data_at_0"])
 def test_the_weighted_loss_is_the_weighted_mean(job, clock):
     job = replace(job, clock=clock, training=replace(job.training, weighting="min_snr", steps=1))
-    net, batch = train.build(job), train.Batch(*(part[0] for part in next(train.blocks(job))))
+    net, batch = train.build(job), batches.Batch(*(part[0] for part in next(batches.blocks(job)).parts))
     t = batch.tau if clock == "noise_at_0" else 1 - batch.tau
     error = (net(batch.x_t, batch.tau).detach() - batch.target).square().mean(1)
     expected = float((weight("min_snr", job.path, "velocity", t) * error).mean())

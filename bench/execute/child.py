@@ -26,7 +26,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from bench import exact, reference, sample, score, timing, train
+from bench import batches, exact, reference, sample, score, timing, train
 from bench.components import Config, Tables
 from bench.errors import JobError, Undefined
 from bench.execute.protocol import Work
@@ -130,9 +130,9 @@ class _Resolved:
     def keep(self, name: str, array: np.ndarray[Any, Any]) -> None:
         write_array(Path(self.work.staging), name, array)
 
-    def train_job(self) -> train.TrainJob:
+    def train_job(self) -> batches.TrainJob:
         names = ("dataset", "source", "coupling", "path", "target", "prediction", "clock", "net", "training")
-        return train.TrainJob(
+        return batches.TrainJob(
             **{name: self.component(name) for name in names}, seed=self.work.seed, replica=self.work.replica
         )
 
@@ -160,7 +160,13 @@ class _Resolved:
             name = self.component("sampling").weights
             weights = load_file(Path(self.work.inputs["train"]) / f"weights_{name}.safetensors")
         seen = sample.load(module, weights, self.device)
-        return sample.velocity(seen, clock, direction, path, prediction), torch.float32
+
+        def made(predictor: sample.Predictor) -> Field:
+            return sample.velocity(predictor, clock, direction, path, prediction)
+
+        if net.classes:
+            return sample.Conditional(seen, net.classes, self.component("sampling").guidance, made), torch.float32
+        return made(seen), torch.float32
 
 
 def _train_together(batch: list[Work], send: Send) -> None:
@@ -332,9 +338,11 @@ def _one_call(job: _Resolved) -> _Clocked:
     x = torch.from_numpy(sample.start(spec, 0)).to(job.device, dtype)
     ends = torch.tensor([0.0, 1.0], dtype=torch.float64)
     pieces = x.split(min(spec.sampling.batch or len(x), len(x)))
+    # Classes cost the same whichever they are, so every piece may be taken for the first one.
+    asked = field.at(0) if isinstance(field, sample.Conditional) else field
 
     def call() -> list[Tensor]:
-        return [sample.advance(spec, field, piece, ends).states for piece in pieces]
+        return [sample.advance(spec, asked, piece, ends).states for piece in pieces]
 
     def says(row: timing.Timed) -> dict[str, Any]:
         seconds = {"sample_seconds": row.median, "sample_seconds_q25": row.q25, "sample_seconds_q75": row.q75}

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 from torchdiffeq import odeint
 
+from bench.batches import TrainJob, draw
 from bench.components import Tables
 from bench.interfaces import Given
 from bench.plan import plan
@@ -20,7 +21,7 @@ from bench.seeds import numpy_stream, stream
 from bench.settings import Training
 from bench.store import Store, write_array
 from bench.suite import load_suite
-from bench.train import TrainJob, draw, train
+from bench.train import train
 
 TABLES = Tables()
 STEPS = 64
