@@ -25,26 +25,30 @@ import torch
 from torch import Tensor
 
 from bench.interfaces import Noise, Path, Process
+from bench.predictions import asked_time
 from bench.seeds import stream
 
 ROWS = 1024
 """Points whose noise is drawn together, so that no result depends on how samples are batched."""
 
 
-def process_of(path: Path, target: str = "exact") -> Process:
-    """Score and ends of a path's process out of the velocity of its exact or displacement target."""
+def process_of(path: Path, target: str = "exact", prediction: str = "velocity") -> Process:
+    """Score and ends of a path's process out of a field that was made of a prediction.
+
+    Where such a field stands still in time, so do they: velocity and score belong to one law there, and the
+    ends are what the net was asked for.
+    """
 
     def score(t: Tensor, x: Tensor, v: Tensor) -> Tensor:
-        at = t.double().reshape(1)
+        at = asked_time(path, prediction, t.double().reshape(1))
         below = _denominator(path, target, at)
-        from_x, from_v = (path.d_alpha(at) / below).to(x), (path.alpha(at) / below).to(x)
-        return from_x * x - from_v * v
+        return (path.d_alpha(at) / below).to(x) * x - (path.alpha(at) / below).to(x) * v
 
     def ends(t: Tensor, x: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        at = t.double().reshape(1)
-        below = _denominator(path, target, at)
-        from_x, from_v = (_turn(path, target, at) / below).to(x), (_square(path, at) / below).to(x)
-        return from_x * x - from_v * v, -_square(path, at).sqrt().to(x) * score(t, x, v)
+        at = asked_time(path, prediction, t.double().reshape(1))
+        below, square = _denominator(path, target, at), _square(path, at)
+        data = (_turn(path, target, at) / below).to(x) * x - (square / below).to(x) * v
+        return data, -square.sqrt().to(x) * score(t, x, v)
 
     def weights(t: float) -> tuple[float, float]:
         at = torch.tensor([t], dtype=torch.float64)

@@ -48,6 +48,7 @@ class SampleJob:
     seed: int
     replica: int = 0
     target: str = "exact"
+    prediction: str = "velocity"
 
 
 class Sampled(NamedTuple):
@@ -203,7 +204,7 @@ def advance(job: SampleJob, field: Field, x: Tensor, times: Tensor, first: int =
     """Integrate these points, of which the first is number `first` of the job, over the report times (F,)."""
     if isinstance(job.solver, ProcessSolver):
         noise = brownian(job.seed, first, x, job.replica)
-        return job.solver.simulate(field, process_of(job.path, job.target), noise, x, times)
+        return job.solver.simulate(field, process_of(job.path, job.target, job.prediction), noise, x, times)
     return job.solver.solve(field, x, times)
 
 

@@ -137,7 +137,7 @@ class _Resolved:
         )
 
     def sample_job(self) -> sample.SampleJob:
-        names = ("source", "path", "target", "clock", "direction", "solver", "sampling")
+        names = ("source", "path", "target", "prediction", "clock", "direction", "solver", "sampling")
         shape = self.component("dataset").shape
         return sample.SampleJob(
             shape,

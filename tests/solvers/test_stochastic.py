@@ -12,9 +12,10 @@ from bench.datasets import DATASETS, SOURCES
 from bench.diffusion import brownian, derivable, process_of
 from bench.interfaces import Given
 from bench.metrics.wasserstein import Wasserstein
-from bench.nets.oracle import OracleField
+from bench.nets.oracle import Oracle, OracleField
 from bench.paths import PATHS, Linear, NoisyBridge, NoisyConstant, VariancePreserving
 from bench.plan import plan
+from bench.predictions import asked_time
 from bench.reference import ReferenceJob, reference
 from bench.settings import Sampling
 from bench.solvers.fixed import Euler
@@ -186,6 +187,37 @@ def test_the_velocity_implies_both_ends(name, target):
         alpha, s = process.weights(at)
         torch.testing.assert_close(alpha * data + s * rest, x, rtol=1e-9, atol=1e-9)
         torch.testing.assert_close(rest, -s * field.score(x, t.expand(64)), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("path", [Linear(), VariancePreserving()], ids=["linear", "vp"])
+@pytest.mark.parametrize("prediction", ["noise", "data"])
+def test_a_prediction_of_an_end_is_that_end_wherever_the_velocity_is_clamped(prediction, path):
+    exact, process = process_of(path), process_of(path, prediction=prediction)
+    oracle = Oracle().field(LAW, path, "exact", prediction, 0)
+    field = sample.velocity(oracle, "noise_at_0", path=path, prediction=prediction)
+    x = 2 * torch.randn(64, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    for at in (0.0, 0.02, 0.5, 0.98):
+        t = torch.tensor(at, dtype=torch.float64)
+        v, asked = field(t, x), asked_time(path, prediction, t)
+        data, rest = process.ends(t, x, v)
+        told = {"noise": rest, "data": data}[prediction]
+        torch.testing.assert_close(told, oracle(x, asked.expand(64)), rtol=1e-7, atol=1e-7)
+        straight = OracleField(LAW.mixture(), path)(x, asked.expand(64))
+        for mine, due in zip((data, rest), exact.ends(asked, x, straight), strict=True):
+            torch.testing.assert_close(mine, due, rtol=1e-7, atol=1e-7)
+        torch.testing.assert_close(process.score(t, x, v), -rest / process.weights(float(asked))[1])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", [Linear(), VariancePreserving()], ids=["linear", "vp"])
+@pytest.mark.parametrize("prediction", ["velocity", "noise", "data"])
+def test_noise_is_balanced_by_its_score_in_every_prediction(prediction, path):
+    variance = float(np.trace(np.cov(LAW.draw(100_000, 0, torch.Generator()).double().numpy().T)))
+    job = replace(spec(EulerMaruyama(100, schedule="constant"), path, n=4096, repeats=1), prediction=prediction)
+    oracle = Oracle().field(LAW, path, "exact", prediction, 0)
+    field = sample.velocity(oracle, "noise_at_0", path=path, prediction=prediction)
+    samples = sample.sample(job, field, CPU, torch.float64, lambda *_: None).samples[0]
+    assert np.trace(np.cov(samples.T)) == pytest.approx(variance, rel=0.05)
 
 
 def test_a_step_of_ddpm_is_that_of_its_authors():
