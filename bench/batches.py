@@ -75,10 +75,13 @@ def transport_batch(job: TrainJob) -> int:
     return job.coupling.transport_batch or job.training.batch
 
 
-def blocks(job: TrainJob) -> Iterator[Batch]:
-    """All batches of a training, in blocks of (L, B, ...). Block b depends on (seed, replica, b) alone."""
+def blocks(job: TrainJob, done: int = 0) -> Iterator[Batch]:
+    """The batches of a training after `done` whole blocks' steps, in blocks of (L, B, ...).
+
+    Block b depends on (seed, replica, b) alone.
+    """
     length, steps = block_length(job), job.training.steps
-    for number in range(math.ceil(steps / length)):
+    for number in range(done // length, math.ceil(steps / length)):
         used = min(length, steps - number * length)
         yield draw(job, number, length, used=used)
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.batches import Batch, Spent, TrainJob, block_length, blocks, draw, transport_batch
+from bench.checkpoint import Checkpoint
 from bench.cohort import members
 from bench.errors import Diverged
 from bench.seeds import stream
@@ -21,6 +22,8 @@ from bench.settings import Training
 from bench.times import weight
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from numpy.typing import NDArray
 
 Progress = Callable[[int, int, float], None]
@@ -52,18 +55,23 @@ def train(job: TrainJob, device: torch.device, progress: Progress) -> Trained:
 
 
 def train_together(
-    jobs: Sequence[TrainJob], device: torch.device, progress: Callable[[int, int, int, float], None]
+    jobs: Sequence[TrainJob],
+    device: torch.device,
+    progress: Callable[[int, int, int, float], None],
+    checkpoint: Path | None = None,
 ) -> list[Trained | Diverged]:
     """Train a cohort: jobs of one net and one Training, more than one only where the net is stackable.
 
     Each has its own random streams and outcome; on the CPU an outcome's bits do not depend on the company.
-    progress is called with (job's place, steps done, steps in all, recent mean loss).
+    progress is called with (job's place, steps done, steps in all, recent mean loss). checkpoint: a file from which
+    a training goes on that was killed, for the same jobs alone.
     """
     cohort, steps = _Cohort(jobs, device), jobs[0].training.steps
     losses = torch.zeros(steps, len(jobs), device=device)
     diverged: dict[int, Diverged] = {}
-    began, step = time.perf_counter(), 0
-    for drawn in zip(*map(blocks, jobs), strict=True):
+    kept = Checkpoint(checkpoint, cohort.modules, cohort.optimizer) if checkpoint else None
+    began, step = time.perf_counter(), kept.load(losses) if kept else 0
+    for drawn in zip(*(blocks(job, step) for job in jobs), strict=True):
         first, step = step, step + len(drawn[0].tau)
         cohort.advance(drawn, first, losses[first:step])
         for place, column in enumerate(losses[first:step].cpu().unbind(1)):
@@ -74,6 +82,8 @@ def train_together(
                 progress(place, step, steps, recent)
         if len(diverged) == len(jobs):
             break
+        if kept and not diverged:
+            kept.save(step, losses)
     seconds = (time.perf_counter() - began) / len(jobs)
     parameters = sum(p.numel() for p in build(jobs[0]).parameters())
     return [
@@ -98,6 +108,11 @@ class _Cohort:
         self.optimizer = kind(
             self.nets.parameters(), lr=self.settings.learning_rate, weight_decay=self.settings.weight_decay, fused=True
         )
+
+    @property
+    def modules(self) -> dict[str, nn.Module]:
+        """Nets and running means by name."""
+        return {"nets": self.nets} if self.average is None else {"nets": self.nets, "average": self.average}
 
     def advance(self, blocks: Sequence[Batch], first: int, losses: Tensor) -> None:
         """Take the steps of a block of each member, the first of them number `first`; losses (L, K) are filled."""

@@ -8,7 +8,7 @@ import pytest
 import torch
 from scipy import stats
 
-from bench import batches, train
+from bench import batches, checkpoint, train
 from bench.couplings import ClassWise, Independent
 from bench.datasets import DATASETS, SOURCES
 from bench.errors import Diverged
@@ -153,6 +153,36 @@ def test_a_net_with_weights_beside_its_linear_layers_is_told_not_to_be_stackable
 
     with pytest.raises(TypeError, match=r"layers\.1 is a LayerNorm .* drop `stackable`"):
         run(replace(job, net=Normed(16, 2)))
+
+
+@dataclass(frozen=True)
+class Alone(MLP):
+    """A net that trains by itself, as those do whose trainings are long."""
+
+    stackable = False
+
+
+def test_a_training_goes_on_from_its_checkpoint_to_the_bits_that_it_would_have_had(job, tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoint, "EVERY_SECONDS", 0.0)
+    settings = Training(steps=40, batch=2**14, ema=0.9, schedule="cosine", clip=1.0)  # blocks of 8 steps
+    job, file = replace(job, net=Alone(16, 2), training=settings), tmp_path / "partial" / "half.safetensors"
+    whole, heard = run(job), []
+
+    def killed(_, done, total, loss):
+        heard.append(done)
+        if done == 32:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train.train_together([job], CPU, killed, file)
+    (resumed,) = train.train_together([job], CPU, lambda _, done, *news: heard.append(done), file)
+    assert heard == [8, 16, 24, 32, 32, 40]
+    assert np.array_equal(resumed.losses, whole.losses)
+    for kind, weights in whole.weights.items():
+        assert all(torch.equal(weights[name], resumed.weights[kind][name]) for name in weights)
+    file.write_bytes(file.read_bytes()[:-100])
+    (anew,) = train.train_together([job], CPU, lambda *_: None, file)
+    assert np.array_equal(anew.losses, whole.losses)
 
 
 @pytest.mark.parametrize(

@@ -185,7 +185,9 @@ def _train_together(batch: list[Work], send: Send) -> None:
     with _logged(batch[0]) as text:
         try:
             torch.set_num_threads(batch[0].threads)
-            outcomes = train.train_together([job.train_job() for job in jobs], jobs[0].device, progress)
+            file = batch[0].options.get("checkpoint")
+            specs = [job.train_job() for job in jobs]
+            outcomes = train.train_together(specs, jobs[0].device, progress, Path(file) if file else None)
         except Exception as error:
             outcomes = [error] * len(batch)
             traceback.print_exc(file=text)

@@ -197,9 +197,12 @@ class _Run:
             inputs[role] = str(entry.place)
         configs = [(c.factor, c.name, c.plain) for c in job.configs.values()]
         device = self.device if job.kind in {"train", "sample", "time"} else "cpu"
+        options = dict(job.options)
+        if job.kind == "train" and not job.cohort:  # a cohort's members are others the next time
+            options["checkpoint"] = str(self.store.checkpoint(job.kind, job.key, job.build))
         return Work(
             job.kind, job.key, configs, job.seed, job.replica, inputs, staging,
-            device=device, plugins=self.plugins, options=dict(job.options),
+            device=device, plugins=self.plugins, options=options,
         )  # fmt: skip
 
     def _take(self, event: object) -> None:
@@ -242,6 +245,7 @@ class _Run:
         }
         if job.kind in FOLDERS:
             entry = self.store.publish(job.kind, job.key, job.build, self.staging.pop(job.id), about)
+            self.store.checkpoint(job.kind, job.key, job.build).unlink(missing_ok=True)
         else:
             entry = self.store.publish_score(job.kind, job.key, job.build, about)
         return Outcome("ok", entry=entry)

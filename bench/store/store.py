@@ -95,6 +95,11 @@ class Store:
             folder.mkdir()
         return folder
 
+    def checkpoint(self, kind: str, key: str, build: str) -> Path:
+        """The file from which a job goes on that was killed; for the same code alone. It need not exist."""
+        self._place(kind, key, build)
+        return self.root / "partial" / f"{kind}-{key}-{build}.safetensors"
+
     def publish(self, kind: str, key: str, build: str, staging: Path, job: Mapping[str, Any]) -> Entry:
         """Seal what a worker wrote and move it into place; what somebody else published meanwhile is kept.
 
