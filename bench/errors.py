@@ -11,6 +11,7 @@ BenchError                    anything below; its text names the place, the faul
     ├── Diverged              the loss or the samples are not finite
     ├── NotConverged          a solver stopped before its tolerance
     ├── Unavailable           what the job needs is not on this machine (its cells are skipped)
+    │   └── DataMissing       a data set's files are nowhere to be found and cannot be fetched
     └── Undefined             a metric has no value for such a cell (that row is skipped, the cell stays ok)
 """
 
@@ -90,6 +91,10 @@ class Unavailable(JobError):
     """What the job needs (a data set, weights, a device) is not on this machine."""
 
     status = "skipped"
+
+
+class DataMissing(Unavailable):
+    """The files of a data set are nowhere to be found; says how to provide them."""
 
 
 class Undefined(JobError):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -49,12 +49,14 @@ class Dataset(ABC):
 
     `training_only` names the parameters that change what a net is trained on but not the law that its
     samples are scored against. `standard_normal` marks N(0, I), which as a source takes the data's shape.
-    `points` is the size of a finite training set (none: every training point is fresh).
+    `points` is the size of a finite training set (none: every training point is fresh). `images` marks a law
+    whose points are pictures, S = (channels, height, width), in [-1, 1]; it has `pictures`.
     """
 
     shape: ClassVar[tuple[int, ...]] = (2,)
     training_only: ClassVar[tuple[str, ...]] = ()
     standard_normal: ClassVar[bool] = False
+    images: ClassVar[bool] = False
     points: int | None = None
 
     @property
@@ -111,6 +113,10 @@ class Dataset(ABC):
     def training_set(self, seed: int) -> Tensor | None:
         """The finite training set of a seed, (points, *S) float32, or None where every point is fresh."""
         return None
+
+    def pictures(self, part: Literal["train", "test"]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+        """Pictures (N, *S), values 0 to 255, and their classes (N,); both are shared and read-only."""
+        raise TypeError(f"{type(self).__name__} is a law without pictures")
 
     def mixture(self) -> Mixture | None:
         """The law as a Gaussian mixture where it is one; the oracle and the error budget need it."""

@@ -1,13 +1,19 @@
 """What every room of tests may use."""
 
 import io
+import os
 import subprocess
 import sys
 from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
 
 import pytest
 
 from bench import cli
+
+MNIST_BESIDE = Path(__file__).resolve().parents[2] / "shared" / "data" / "mnist"
+if MNIST_BESIDE.is_dir():  # spares a fetch, for the workers too
+    os.environ.setdefault("BENCH_DATA", str(MNIST_BESIDE))
 
 
 @pytest.fixture(scope="session")

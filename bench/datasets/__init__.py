@@ -1,9 +1,10 @@
-"""Data sets: laws on the plane with documented modes, densities and ranges, and the sources made of them."""
+"""Data sets: laws on the plane with documented modes, densities and ranges, pictures, and the sources made of them."""
 
 from __future__ import annotations
 
 from bench.datasets.checkerboard import Checkerboard
 from bench.datasets.curves import Rings, SCurve, Spirals, SwissRoll
+from bench.datasets.images import Digits, FashionMnist, Mnist
 from bench.datasets.mixtures import EightGaussians, Gaussian, GaussianMixture, TwoGaussians
 from bench.datasets.moons import TwoMoons
 from bench.datasets.pinwheel import Pinwheel
@@ -20,6 +21,9 @@ DATASETS: dict[str, type[Dataset]] = {
     "spirals": Spirals,
     "pinwheel": Pinwheel,
     "rings": Rings,
+    "digits": Digits,
+    "mnist": Mnist,
+    "fashion_mnist": FashionMnist,
 }
 
 SOURCES: dict[str, type[Dataset]] = {"gaussian": Gaussian, **DATASETS}
