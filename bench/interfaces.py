@@ -233,10 +233,16 @@ class Net(ABC):
 
     `stackable` promises that the module keeps its weights in nn.Linear layers and takes any axes before these,
     x: (..., B, *S), tau: (..., B): such nets train several at a time, which small ones gain much by.
+
+    `classes` is the number of classes that the module is conditioned on (0: unconditional). A conditional module
+    maps (x, tau, labels) with labels: (B,) int64 in [0, classes], where `classes` itself is the null class of
+    classifier-free guidance (Ho and Salimans 2022, arXiv:2207.12598); labels left out mean the null class for
+    every point.
     """
 
     trained: ClassVar[bool] = True
     stackable: ClassVar[bool] = False
+    classes: int = 0
 
     @abstractmethod
     def build(self, shape: tuple[int, ...]) -> nn.Module:
