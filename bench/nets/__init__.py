@@ -3,7 +3,17 @@
 from __future__ import annotations
 
 from bench.interfaces import Net
+from bench.nets.dit import DiT
 from bench.nets.mlp import MLP, ResidualMLP
 from bench.nets.oracle import Oracle
+from bench.nets.resunet import AttentionUNet
+from bench.nets.unet import UNet
 
-NETS: dict[str, type[Net]] = {"mlp": MLP, "residual_mlp": ResidualMLP, "oracle": Oracle}
+NETS: dict[str, type[Net]] = {
+    "mlp": MLP,
+    "residual_mlp": ResidualMLP,
+    "unet": UNet,
+    "unet_attention": AttentionUNet,
+    "dit": DiT,
+    "oracle": Oracle,
+}
