@@ -59,8 +59,8 @@ class _DiTModule(nn.Module):
 
     def __init__(self, config: DiT, shape: tuple[int, int, int]) -> None:
         super().__init__()
-        channels, *sides = shape
-        self.patch, self.grid = config.patch, [side // config.patch for side in sides]
+        channels, height, width = shape
+        self.patch, self.grid = config.patch, (height // config.patch, width // config.patch)
         self.condition = Condition(TIME_FEATURES, config.width, config.classes)
         self.tokens = nn.Conv2d(channels, config.width, config.patch, stride=config.patch)
         self.register_buffer("places", _places(*self.grid, config.width), persistent=False)
