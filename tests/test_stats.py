@@ -69,6 +69,28 @@ def test_excess_recovers_what_was_added_in_quadrature(floor, added, repeats):
     assert stats.excess(floors, np.hypot(floors, added)) == pytest.approx(-added, abs=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("n", "runs", "half"),
+    [
+        (2, 2, 12.706204736),  # t_1 sqrt(1/2 + 1/2)
+        (5, 20, 2.776445105 / 2),  # t_4 sqrt(1/5 + 1/20)
+        (9, 3, 2.306004135 * 2 / 3),  # t_8 sqrt(1/9 + 1/3)
+    ],
+)
+def test_prediction_interval_by_the_table_of_t(n, runs, half):
+    assert stats.prediction_interval(3.0, 0.1, n, runs) == pytest.approx((3 - 0.1 * half, 3 + 0.1 * half), rel=1e-9)
+
+
+@pytest.mark.parametrize(("n", "runs"), [(3, 2), (10, 3)])
+def test_a_replication_of_the_same_law_falls_inside_as_often_as_it_says(n, runs):
+    draws = np.random.default_rng(0).normal(3.0, 2.0, size=(4000, n + runs))
+    held = []
+    for theirs, ours in zip(draws[:, :n], draws[:, n:], strict=True):
+        low, high = stats.prediction_interval(theirs.mean(), theirs.std(ddof=1), n, runs)
+        held.append(low <= ours.mean() <= high)
+    assert 0.94 < np.mean(held) < 0.96
+
+
 def test_seeds_needed_is_the_least_number_that_a_sign_flip_test_can_settle():
     for claims in range(1, 60):
         least = next(n for n in range(1, 40) if 2 / 2**n <= 0.05 / claims)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import torch
 from annotated_types import Gt
@@ -13,7 +13,10 @@ from torch import Tensor
 
 from bench.errors import Undefined
 from bench.interfaces import Field, Given, Measured, Metric
-from bench.seeds import stream
+from bench.seeds import numpy_stream, stream
+
+if TYPE_CHECKING:
+    from bench.interfaces import Floats
 
 EXACT_UP_TO = 2
 """Dimensions up to which the divergence is the exact trace: one backward pass each."""
@@ -27,12 +30,14 @@ class LogLikelihood(Metric):
     of variables, Chen et al. 2018, arXiv:1806.07366), p_0 = N(0, start_scale^2 I), integrated backwards in `steps`
     fixed steps. div v is the exact trace on the plane; elsewhere Hutchinson's estimate with `probes` fixed
     Rademacher vectors (Grathwohl et al. 2018, arXiv:1810.01367). The best value is the negative entropy of the
-    data, not 0. At most `points` points are taken, evenly spread over the reference.
+    data, not 0. At most `points` points are taken, at random: any stride through a reference, which is a
+    quasi-random sequence in each mode, takes an uneven part of the law.
     """
 
     values: ClassVar[Mapping[str, Measured]] = {"log_likelihood": Measured("nats per point", "higher")}
     inputs: ClassVar[tuple[str, ...]] = ("reference", "field")
     floored: ClassVar[bool] = False
+    version: ClassVar[int] = 2
 
     steps: Annotated[int, Gt(0)] = 40
     points: Annotated[int, Gt(0)] = 512
@@ -43,8 +48,14 @@ class LogLikelihood(Metric):
         assert given.reference is not None
         if given.start_scale is None:
             raise Undefined("the source is not normal, and the log-likelihood needs the density of the start law")
-        chosen = given.reference[:: max(1, len(given.reference) // self.points)][: self.points]
+        chosen = self.chosen(given.reference, given.repeat)
         return {"log_likelihood": float(self.log_density(given, torch.from_numpy(chosen)).mean())}
+
+    def chosen(self, reference: Floats, repeat: int = 0) -> Floats:
+        """The points that are taken of a reference (n, *S), the same places for every cell: (min(n, points), *S)."""
+        order = numpy_stream(0, "likelihood points", repeat).permutation(len(reference))
+        taken: Floats = reference[order[: self.points]]
+        return taken
 
     def log_density(self, given: Given, x: Tensor) -> Tensor:
         """Log p_1 at x: (B, *S) under `given.field`, (B,) float64."""

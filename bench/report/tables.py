@@ -142,7 +142,10 @@ def failures(results: Results) -> pd.DataFrame:
 
 
 def published(results: Results) -> pd.DataFrame:
-    """A row per published number: theirs and ours over seeds, and whether ours lies where theirs predict it."""
+    """A row per published number: theirs and ours over seeds, and whether ours lies where theirs predict it.
+
+    Runs that gave no number may be the bad ones, so what is left of `of` seeds is shown and not graded.
+    """
     columns = ["where", "metric", "source", "published_mean", "published_sd", "published_n"]
     columns += ["mean", "sd", "n", "of", "low", "high", "grade"]
     rows = []
@@ -150,14 +153,13 @@ def published(results: Results) -> pd.DataFrame:
         key = next((score.key for score in results.scores if score.value == number["metric"]), number["metric"])
         found = results.wide[key] if key in results.wide else results.wide["nfe"] * math.nan
         values = found.reindex(number["cells"]).dropna().to_numpy(dtype=float)
+        mean = values.mean() if len(values) else math.nan
+        sd = values.std(ddof=1) if len(values) > 1 else math.nan
         low = high = math.nan
-        grade = "no result"
-        if len(values):
+        grade = "incomplete" if len(values) else "no result"
+        if len(values) == len(number["cells"]):
             low, high = prediction_interval(number["mean"], number["sd"], number["n"], len(values))
-            grade = "inside" if low <= values.mean() <= high else "outside"
-        mean, sd = (
-            (values.mean(), values.std(ddof=1) if len(values) > 1 else math.nan) if len(values) else (math.nan,) * 2
-        )
+            grade = "inside" if low <= mean <= high else "outside"
         theirs = [number[name] for name in ("where", "metric", "source", "mean", "sd", "n")]
         rows.append([*theirs, mean, sd, len(values), len(number["cells"]), low, high, grade])
     return pd.DataFrame(rows, columns=columns)
@@ -171,8 +173,8 @@ def published_text(results: Results) -> pd.DataFrame:
         for m, s, n in table[["published_mean", "published_sd", "published_n"]].itertuples(index=False)
     ]
     ours = [
-        "–" if not n else f"{m:.3g} ± {s:.2g} ({n})" if n > 1 else f"{m:.3g} (1)"
-        for m, s, n in table[["mean", "sd", "n"]].itertuples(index=False)
+        "–" if not n else (f"{m:.3g} ± {s:.2g}" if n > 1 else f"{m:.3g}") + f" ({n if n == of else f'{n} of {of}'})"
+        for m, s, n, of in table[["mean", "sd", "n", "of"]].itertuples(index=False)
     ]
     expected = [
         "–" if math.isnan(a) else f"{a:.3g} to {b:.3g}" for a, b in table[["low", "high"]].itertuples(index=False)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from bench import exact
-from bench.datasets.mixtures import GaussianMixture
+from bench.datasets.mixtures import EightGaussians, GaussianMixture
 from bench.errors import Undefined
 from bench.interfaces import Given
 from bench.metrics.budget import ErrorBudget
@@ -17,6 +17,7 @@ from bench.metrics.likelihood import LogLikelihood
 from bench.metrics.velocity import VelocityError
 from bench.metrics.wasserstein import squared_wasserstein
 from bench.paths import PATHS, Linear, NoisyBridge, NoisyConstant
+from bench.reference import ReferenceJob, reference
 from bench.score import score
 
 PARTS = ("solver_error", "model_error", "target_error", "path_error")
@@ -109,7 +110,8 @@ def test_log_likelihood_of_the_exact_flow_is_the_log_density_of_its_end_law(cell
     law = GaussianMixture()
     inputs = cell(law, path)
     metric = LogLikelihood(points=64)
-    x = inputs.reference[0][::4]
+    x = metric.chosen(inputs.reference[0])
+    assert x.shape == (64, 2)
     weights, means, covariances = law.law
     covariances = covariances + blur**2 * np.eye(2)
     d = x[:, None] - means
@@ -118,6 +120,21 @@ def test_log_likelihood_of_the_exact_flow_is_the_log_density_of_its_end_law(cell
     given = Given(field=inputs.field, start_scale=inputs.start_scale, integrate=exact.integrate)
     assert metric.log_density(given, torch.from_numpy(x)).numpy() == pytest.approx(known, abs=2e-3)
     assert score(metric, inputs)["log_likelihood"] == pytest.approx([known.mean()], abs=1e-4)
+
+
+@pytest.mark.parametrize("n", [1024, 2048, 8192])
+@pytest.mark.parametrize("law", [GaussianMixture(), EightGaussians()], ids=str)
+def test_the_points_of_the_log_likelihood_stand_for_the_whole_reference(law, n):
+    """Means of log p and of both coordinates, within 4 standard errors of a simple random sample."""
+    metric = LogLikelihood()
+    for repeat, whole in enumerate(reference(ReferenceJob(law, n, 3, "scramble", seed=0)).reference):
+        taken = metric.chosen(whole, repeat)
+        assert len(np.unique(taken, axis=0)) == len(taken) == 512
+        all_of, some = (np.column_stack([np.log(law.density(x)), x]) for x in (whole, taken))
+        error = all_of.std(axis=0, ddof=1) * math.sqrt((1 - 512 / n) / 512)
+        assert (np.abs(some.mean(axis=0) - all_of.mean(axis=0)) < 4 * error).all(), (n, repeat)
+    few = whole[:100]
+    np.testing.assert_array_equal(np.sort(metric.chosen(few), axis=0), np.sort(few, axis=0))
 
 
 def test_log_likelihood_in_more_dimensions_uses_probes_that_average_to_the_trace():

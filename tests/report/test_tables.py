@@ -155,6 +155,38 @@ def test_claims_are_worded_by_the_side_on_which_the_interval_lies(make_run):
     assert table["n"].tolist() == [3, 3, 0]
 
 
+def test_a_published_number_is_graded_by_what_it_predicts_and_only_where_no_seed_is_missing(make_run):
+    def measure(cell):
+        return {"wasserstein": [0.1, 0.2, 0.3][cell["seed"]], "nfe": 10.0}
+
+    def change(cell):
+        fail("diverged", path="noisy", solver="euler", seed=2)(cell)
+        fail("timeout", path="noisy", solver="heun")(cell)
+
+    def stated(mean, cells, metric="wasserstein"):
+        return {"where": "w", "metric": metric, "source": "s", "mean": mean, "sd": 0.06, "n": 9, "cells": cells}
+
+    # Half-width t_8 0.06 sqrt(1/9 + 1/3) = 0.09224: .11 predicts 3 runs with a mean of .2, and .1 does not.
+    whole, partly, none = [0, 1, 2], [6, 7, 8], [9, 10, 11]
+    numbers = [stated(0.11, whole), stated(0.1, whole), stated(0.11, partly), stated(0.11, none)]
+    folder = make_run(AXES, change=change, measure=measure, published=[*numbers, stated(0.11, whole, "mmd")])
+    results = load_results(folder)
+    table = tables.published(results)
+    assert table["grade"].tolist() == ["inside", "outside", "incomplete", "no result", "no result"]
+    assert table[["n", "of"]].to_numpy().tolist() == [[3, 3], [3, 3], [2, 3], [0, 3], [0, 3]]
+    assert table["mean"].tolist()[:3] == pytest.approx([0.2, 0.2, 0.15])
+    assert table["sd"].tolist()[:3] == pytest.approx([0.1, 0.1, 0.05 * 2**0.5])
+    assert table[["low", "high"]].to_numpy()[:2].ravel() == pytest.approx(
+        [0.01775983, 0.20224017, 0.00775983, 0.19224017], abs=1e-8
+    )
+    assert table.loc[2:, ["low", "high"]].isna().all(axis=None)
+    tables.write_tables(results)
+    assert read(folder, "published")["grade"].tolist() == table["grade"].tolist()
+    shown = tables.published_text(results)
+    assert shown["here mean ± sd (n)"].tolist() == ["0.2 ± 0.1 (3)"] * 2 + ["0.15 ± 0.071 (2 of 3)", "–", "–"]
+    assert shown["expected here"].tolist() == ["0.0178 to 0.202", "0.00776 to 0.192", "–", "–", "–"]
+
+
 def test_numbers_that_are_not_finite_count_as_missing(make_run):
     def measure(cell):
         return {"wasserstein": math.inf if cell["seed"] == 0 else 0.5, "nfe": 10.0}
