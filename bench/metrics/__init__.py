@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from bench.interfaces import Metric
 from bench.metrics.budget import ErrorBudget
+from bench.metrics.classes import ClassHistogram
 from bench.metrics.energy import EnergyDistance
+from bench.metrics.fidelity import FID, KID, PrecisionRecall
 from bench.metrics.likelihood import LogLikelihood
+from bench.metrics.manifold import DensityCoverage, NearestTrainingImage
 from bench.metrics.memory import NearestTrainingPoint
 from bench.metrics.mmd import MMD
 from bench.metrics.modes import ModeWeightTV
@@ -27,4 +30,10 @@ METRICS: dict[str, type[Metric]] = {
     "path_energy": PathEnergy,
     "normalised_path_energy": NormalisedPathEnergy,
     "nearest_training_point": NearestTrainingPoint,
+    "fid": FID,
+    "kid": KID,
+    "precision_recall": PrecisionRecall,
+    "density_coverage": DensityCoverage,
+    "class_histogram": ClassHistogram,
+    "nearest_training_image": NearestTrainingImage,
 }

@@ -1,0 +1,315 @@
+"""Image metrics on real digits: identities, known orders, and torch-fidelity asked directly."""
+
+import gzip
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import pytest
+import torch
+
+from bench.errors import JobError, Unavailable, Undefined
+from bench.interfaces import Dataset, Given
+from bench.metrics import extractor as extractors
+from bench.metrics.classes import ClassHistogram
+from bench.metrics.extractor import extractor, known_features, register, tag, train_extractor
+from bench.metrics.fidelity import FID, KID, PrecisionRecall, as_bytes
+from bench.metrics.manifold import DensityCoverage, NearestTrainingImage
+
+FOLDERS = [Path(os.environ["BENCH_DATA"])] if os.environ.get("BENCH_DATA") else []
+FOLDERS += [Path(__file__).parents[3] / "shared" / "data"]
+HOME = next((folder for folder in FOLDERS if (folder / "mnist/t10k-labels-idx1-ubyte.gz").is_file()), None)
+
+
+@dataclass(frozen=True)
+class Pictures(Dataset):
+    """Images that are handed in, under a name."""
+
+    images: ClassVar[bool] = True
+    held: ClassVar[dict] = {}
+    name: str = "mnist"
+
+    inner = 1
+    limits = (-1.0, 1.0, -1.0, 1.0)
+
+    def place(self, mode, u):
+        raise AssertionError("images are not placed")
+
+    def pictures(self, part):
+        return self.held[self.name, part]
+
+
+def read(name):
+    with gzip.open(HOME / "mnist" / f"{name}-ubyte.gz") as file:
+        data = file.read()
+    shape = np.frombuffer(data, ">i4", count=data[3], offset=4)
+    return np.frombuffer(data, np.uint8, offset=4 + 4 * data[3]).reshape(shape)
+
+
+@pytest.fixture(scope="module")
+def mnist():
+    if HOME is None:
+        pytest.skip("no MNIST: BENCH_DATA names no folder with mnist/train-images-idx3-ubyte.gz and so on in it")
+    for part, head in (("train", "train"), ("test", "t10k")):
+        images = read(f"{head}-images-idx3")[:, None]
+        Pictures.held["mnist", part] = images, read(f"{head}-labels-idx1").astype(np.int64)
+    return Pictures()
+
+
+@pytest.fixture(scope="module")
+def digits():
+    """8x8 digits, as bytes: 1500 to train on and 297 to test with."""
+    from sklearn.datasets import load_digits
+
+    data, labels = load_digits(return_X_y=True)
+    images = np.rint(data * 255 / 16).astype(np.uint8).reshape(-1, 1, 8, 8)
+    Pictures.held["digits", "train"] = images[:1500], labels[:1500]
+    Pictures.held["digits", "test"] = images[1500:], labels[1500:]
+    return Pictures("digits")
+
+
+def floats(images):
+    return images / 127.5 - 1
+
+
+def some(law, part, n, seed=0):
+    images, _ = law.pictures(part)
+    return images[np.random.default_rng(seed).choice(len(images), n, replace=False)]
+
+
+def measured(metric, images, law):
+    return metric.measure(Given(samples=floats(images), law=law))
+
+
+def test_samples_are_taken_to_the_nearest_grey_level_and_clipped():
+    levels = np.arange(256, dtype=np.uint8)
+    assert (as_bytes(floats(levels)) == levels).all()
+    assert as_bytes(np.array([-7.0, -1.0, 0.001, 1.0, 1.3])).tolist() == [0, 0, 128, 255, 255]
+
+
+def test_shipped_weights_are_those_of_the_name():
+    digest = hashlib.sha256(extractors.WEIGHTS.read_bytes()).hexdigest()
+    assert extractor("lenet64").tag == tag("lenet64") == f"lenet64@{digest[:6]}"
+    assert FID().label("fid") == f"fid[lenet64@{digest[:6]}]"
+    assert FID(extractor="pixels").label("fid") == "fid[pixels]"
+    assert extractors.WEIGHTS.stat().st_size < 1_000_000
+
+
+def test_other_weights_are_refused_in_the_shipped_place_and_named_elsewhere(tmp_path, monkeypatch):
+    from safetensors.torch import load_file, save_file
+
+    state = load_file(extractors.WEIGHTS)
+    state["head.bias"] = state["head.bias"] + 1
+    other = tmp_path / "other.safetensors"
+    save_file(state, other)
+    digest = hashlib.sha256(other.read_bytes()).hexdigest()
+    assert extractor("lenet64", str(other)).tag == tag("lenet64", str(other)) == f"lenet64@{digest[:6]}"
+    monkeypatch.setattr(extractors, "WEIGHTS", other)
+    extractor.cache_clear()
+    with pytest.raises(JobError, match=f"begins with {digest[:6]} instead of"):
+        extractor("lenet64")
+    other.write_bytes(b"nonsense")
+    with pytest.raises(Unavailable, match="not the weights of lenet64"):
+        extractor("lenet64", str(other))
+
+
+def test_the_classifier_knows_its_digits_and_no_feature_is_dead(mnist):
+    images, labels = mnist.pictures("test")
+    features = known_features(extractor("lenet64"), mnist, "test")
+    assert features.shape == (10_000, 64)
+    assert features.dtype == np.float32
+    assert known_features(extractor("lenet64"), mnist, "test") is features
+    assert features.std(axis=0).min() > 0.1
+    guess = extractor("lenet64").logits(images).argmax(axis=1)
+    assert (guess == labels).mean() >= 0.989
+
+
+def test_test_images_against_themselves_are_at_0(mnist):
+    images, _ = mnist.pictures("test")
+    assert measured(FID(), images, mnist)["fid"] == pytest.approx(0, abs=1e-4)
+    assert measured(ClassHistogram(), images, mnist)["class_histogram"] == 0
+    few = KID(subsets=5).compare(*2 * [known_features(extractor("lenet64"), mnist, "test")], None)
+    assert abs(few["kid"]) < 0.01
+    assert few["kid_sd"] < 0.01
+
+
+def test_training_images_score_as_a_perfect_sampler_would(mnist):
+    whole, thousand = FID().floor(mnist, 10_000, 0), FID().floor(mnist, 1000, 0)
+    assert 0.02 < whole["fid"][0] < 0.12
+    assert 0.15 < thousand["fid"][0] < 0.4
+    assert thousand["fid"][1] < 0.1 * thousand["fid"][0]
+    # Extrapolated, a thousand images say what ten thousand do: most of the plain value is its bias.
+    assert abs(thousand["fid_infinity"][0] - whole["fid_infinity"][0]) < 0.2 * thousand["fid"][0]
+    assert FID().floors(mnist, 100, 1) == FID().floors(mnist, 100, 1) != FID().floors(mnist, 100, 2)
+
+
+def test_a_floor_is_the_score_of_training_images(mnist):
+    train, _ = mnist.pictures("train")
+    from bench.seeds import numpy_stream
+
+    drawn = train[numpy_stream(3, "floor/images", 0).choice(len(train), 200, replace=False)]
+    assert FID().floors(mnist, 200, 3)["fid"][0] == pytest.approx(measured(FID(), drawn, mnist)["fid"], rel=1e-4)
+    with pytest.raises(Undefined, match="60,000 training images"):
+        FID().floors(mnist, 60_001, 0)
+
+
+def test_fid_grows_with_noise_and_is_large_for_what_is_not_a_digit(mnist):
+    images = some(mnist, "train", 1000)
+    noise = np.random.default_rng(1).normal(size=images.shape)
+    scores = [
+        FID().measure(Given(samples=floats(images) + sigma * noise, law=mnist))["fid"]
+        for sigma in (0, 0.1, 0.2, 0.4, 0.8)
+    ]
+    assert scores == sorted(scores)
+    assert scores[-1] > 20 * scores[0]
+    assert measured(FID(), 255 - images, mnist)["fid"] > 50 * scores[0]
+    assert measured(FID(), images[:, :, ::-1], mnist)["fid"] > 10 * scores[0]
+
+
+def test_values_are_those_of_torch_fidelity_asked_directly(mnist, monkeypatch):
+    import torch_fidelity
+
+    register()
+    images, known = some(mnist, "train", 600), some(mnist, "test", 1500)
+    monkeypatch.setitem(Pictures.held, ("part of mnist", "test"), (known, np.zeros(len(known), dtype=np.int64)))
+    law = Pictures("part of mnist")
+    direct = torch_fidelity.calculate_metrics(
+        input1=Listed(images), input2=Listed(known), feature_extractor="lenet64",
+        fid=True, kid=True, prc=True, kid_subset_size=500, kid_subsets=5, cuda=False, cache=False,
+        save_cpu_ram=True, verbose=False,
+    )  # fmt: skip
+    ours = {
+        **measured(FID(), images, law),
+        **measured(KID(subset=500, subsets=5), images, law),
+        **measured(PrecisionRecall(), images, law),
+    }
+    names = {
+        "fid": torch_fidelity.KEY_METRIC_FID,
+        "kid": torch_fidelity.KEY_METRIC_KID_MEAN,
+        "kid_sd": torch_fidelity.KEY_METRIC_KID_STD,
+        "precision": torch_fidelity.KEY_METRIC_PRECISION,
+        "recall": torch_fidelity.KEY_METRIC_RECALL,
+    }
+    for name, theirs in names.items():
+        assert ours[name] == pytest.approx(direct[theirs], rel=1e-4), name
+
+
+class Listed(torch.utils.data.Dataset):
+    def __init__(self, images):
+        self.images = torch.tensor(images)
+
+    def __len__(self):
+        return len(self.images)
+
+    def __getitem__(self, index):
+        return self.images[index]
+
+
+def test_kid_takes_no_more_than_there_are(mnist):
+    images = some(mnist, "train", 50)
+    small = measured(KID(subsets=3), images, mnist)
+    assert small == measured(KID(subsets=3, subset=50), images, mnist)
+    assert np.isfinite(list(small.values())).all()
+
+
+def test_precision_is_the_samples_and_recall_the_datas(mnist):
+    images, labels = mnist.pictures("train")
+    ones = images[labels == 1][:300]
+    narrow = measured(PrecisionRecall(), ones, mnist)
+    assert narrow["precision"] > 0.8
+    assert narrow["recall"] < 0.3
+    wild = np.random.default_rng(0).integers(0, 256, size=(300, 1, 28, 28)).astype(np.uint8)
+    assert measured(PrecisionRecall(), wild, mnist)["precision"] < 0.1
+
+
+def test_density_and_coverage_written_out_and_of_one_law():
+    generator = np.random.default_rng(0)
+    x, y = generator.normal(size=(40, 3)), generator.normal(size=(40, 3))
+    far = np.linalg.norm(y[:, None] - y[None], axis=-1)
+    inside = np.linalg.norm(y[:, None] - x[None], axis=-1) <= np.sort(far, axis=1)[:, 5:6]
+    made = DensityCoverage().compare(x, y, generator)
+    assert made["density"] == pytest.approx(inside.sum() / (5 * 40))
+    assert made["coverage"] == pytest.approx(inside.any(axis=1).mean())
+    many = DensityCoverage().compare(generator.normal(size=(1500, 8)), generator.normal(size=(4000, 8)), generator)
+    assert many["density"] == pytest.approx(1, abs=0.05)
+    assert many["coverage"] == pytest.approx(1 - 2**-5, abs=0.02)
+
+
+def test_class_histogram_is_the_share_that_is_missing(mnist):
+    images, labels = mnist.pictures("test")
+    assert measured(ClassHistogram(), images[labels == 3], mnist)["class_histogram"] == pytest.approx(0.9, abs=0.01)
+    even = measured(ClassHistogram(), some(mnist, "train", 1000), mnist)["class_histogram"]
+    assert even < 0.08
+
+
+def test_copies_of_training_images_are_told_from_new_ones(digits):
+    train, test = (digits.pictures(part)[0] for part in ("train", "test"))
+    copies = measured(NearestTrainingImage(), train[[5, 5, 1499]], digits)
+    assert copies == {"nearest_training_image": 0.0, "nearest_training_image_ratio": 0.0}
+    new = measured(NearestTrainingImage(), test, digits)
+    assert new["nearest_training_image_ratio"] == pytest.approx(1)
+    x, y = floats(test[:20]).reshape(20, -1), floats(train).reshape(1500, -1)
+    plain = np.linalg.norm(x[:, None] - y[None], axis=-1).min(axis=1).mean()
+    assert measured(NearestTrainingImage(), test[:20], digits)["nearest_training_image"] == pytest.approx(plain)
+
+
+def test_small_digits_have_a_distance_over_their_pixels(digits):
+    pixels = FID(extractor="pixels")
+    train, test = (digits.pictures(part)[0] for part in ("train", "test"))
+    assert measured(pixels, test, digits)["fid"] == pytest.approx(0, abs=1e-4)
+    x, y = (floats(images).reshape(len(images), -1) for images in (train, test))
+    root = np.linalg.eigvals(np.cov(x.T) @ np.cov(y.T)).astype(complex) ** 0.5
+    frechet = ((x.mean(0) - y.mean(0)) ** 2).sum() + np.trace(np.cov(x.T) + np.cov(y.T)) - 2 * root.real.sum()
+    assert measured(pixels, train, digits)["fid"] == pytest.approx(frechet, rel=1e-4)
+    assert measured(pixels, 255 - test, digits)["fid"] > 5 * measured(pixels, train[:297], digits)["fid"]
+    with pytest.raises(Undefined, match=r"shape \(1, 28, 28\).*\(1, 8, 8\).*use the extractor pixels"):
+        measured(FID(), test, digits)
+    with pytest.raises(Undefined, match="tells no classes apart"):
+        measured(ClassHistogram(extractor="pixels"), test, digits)
+
+
+@pytest.mark.parametrize("metric", [FID, KID, PrecisionRecall, DensityCoverage, ClassHistogram, NearestTrainingImage])
+def test_points_on_the_plane_are_no_images(metric):
+    from bench.datasets.moons import TwoMoons
+
+    with pytest.raises(Undefined, match="no images"):
+        metric().measure(Given(samples=np.zeros((20, 2)), law=TwoMoons()))
+
+
+def test_inception_without_its_weights_says_where_they_are(digits, tmp_path):
+    images = digits.pictures("test")[0]
+    with pytest.raises(Unavailable, match=r"weights-inception-2015-12-05-6726825d\.pth.*weights: FILE"):
+        measured(FID(extractor="inception-v3-compat"), images, digits)
+    with pytest.raises(Unavailable, match="cannot be read: No such file"):
+        measured(FID(extractor="inception-v3-compat", weights=str(tmp_path / "none.pth")), images, digits)
+    torn = tmp_path / "torn.pth"
+    torn.write_bytes(b"PK\x03\x04 torn off")
+    with pytest.raises(Unavailable, match="not a file of plain tensors"):
+        measured(FID(extractor="inception-v3-compat", weights=str(torn)), images, digits)
+    other = tmp_path / "other.pth"
+    torch.save({"a": torch.zeros(1)}, other)
+    with pytest.raises(Unavailable, match="not the weights of inception-v3-compat"):
+        measured(FID(extractor="inception-v3-compat", weights=str(other)), images, digits)
+
+
+def test_training_is_fixed_by_its_seed(mnist):
+    images, labels = (array[:512] for array in mnist.pictures("train"))
+    first, again, other = (train_extractor(images, labels, images, labels, seed)[0] for seed in (1, 1, 2))
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not torch.equal(first["wide.weight"], other["wide.weight"])
+
+
+@pytest.mark.slow
+def test_training_anew_gives_one_as_good(mnist, tmp_path):
+    from safetensors.torch import save_file
+
+    state, accuracy = train_extractor(*mnist.pictures("train"), *mnist.pictures("test"), seed=1)
+    assert accuracy >= 0.989
+    save_file(state, tmp_path / "anew.safetensors")
+    anew = str(tmp_path / "anew.safetensors")
+    images, _ = mnist.pictures("test")
+    assert extractor("lenet64", anew).features(images).std(axis=0).min() > 0.1
+    assert 0.15 < FID(weights=anew).floor(mnist, 1000, 0)["fid"][0] < 0.4
