@@ -11,7 +11,7 @@ from bench.nets import MLP
 from bench.nets.oracle import Oracle
 from bench.paths import Linear, NoisyBridge, NoisyConstant, NoisySmooth, Trigonometric, VariancePreserving
 from bench.settings import Sampling, Training
-from bench.solvers.fixed import RK4
+from bench.solvers.fixed import RK4, Euler, Heun
 
 CPU = torch.device("cpu")
 LAW = DATASETS["gaussian_mixture"]()
@@ -68,20 +68,51 @@ def test_the_oracles_predictions_become_the_oracles_velocity(path, prediction, d
     torch.testing.assert_close(back, told, rtol=tolerance, atol=tolerance * float(told.abs().max()))
 
 
-@EVERY
-def test_time_stands_still_only_next_to_an_end_that_is_0_by_0(path):
+NEARLY = [Linear(sigma_min=1e-5), Linear(sigma_min=1e-3), NoisyConstant(s=1e-3)]
+"""Paths whose noise all but vanishes at t = 1."""
+
+
+@pytest.mark.parametrize("path", [*PATHS, *NEARLY], ids=str)
+def test_time_stands_still_only_next_to_an_end_that_is_0_by_0_or_nearly(path):
     t = torch.tensor([0.0, 0.01, 0.5, 0.99, 1.0], dtype=torch.float64)
     assert torch.equal(predictions.asked_time(path, "velocity", t), t)
-    alpha_0 = float(path.alpha(t[:1]))
-    s_1 = float((path.sigma(t[-1:]) ** 2 + path.gamma(t[-1:]) ** 2).sqrt())
-    low = 0.05 if alpha_0 == 0 else path.margin
-    high = 0.95 if s_1 == 0 else 1 - path.margin
+    low = path.margin if isinstance(path, VariancePreserving) else 0.05
+    high = 1 - path.margin if path in (Linear(sigma_min=0.1), NoisyConstant(s=0.5)) else 0.95
     noise = t.clamp(low, 1 - path.margin)
     data = t.clamp(path.margin, high)
     torch.testing.assert_close(predictions.asked_time(path, "noise", t), noise, rtol=0, atol=0)
     torch.testing.assert_close(predictions.asked_time(path, "data", t), data, rtol=0, atol=0)
-    for prediction, asked in (("noise", noise), ("data", data)):
-        assert all(c.isfinite().all() for c in predictions.coefficients(path, prediction, asked))
+
+
+@KINDS
+@pytest.mark.parametrize(
+    "path", [*PATHS, *NEARLY, Linear(sigma_min=0.05), VariancePreserving(beta_min=1.0, beta_max=40.0)], ids=str
+)
+def test_no_error_of_a_net_is_multiplied_by_more_than_the_clamp_allows(path, prediction):
+    asked = predictions.asked_time(path, prediction, torch.linspace(0, 1, 2001, dtype=torch.float64))
+    from_x, from_output = predictions.coefficients(path, prediction, asked)
+    assert from_x.isfinite().all()
+    assert float(from_output.abs().max()) < 24
+
+
+@pytest.mark.parametrize("sigma_min", [0.0, 1e-5, 1e-3])
+@pytest.mark.parametrize("solver", [Heun(20), RK4(20)], ids=["heun", "rk4"])
+def test_solvers_that_ask_at_the_end_bear_a_nets_error_as_those_that_do_not(solver, sigma_min):
+    """A data prediction that is off by .05 at every time, by Euler's method (left grid) and by others."""
+    path, off = Linear(sigma_min), torch.tensor([0.03, -0.04], dtype=torch.float64)
+    oracle = Oracle().field(LAW, path, "exact", "data", 0)
+    field = sample.velocity(lambda x, tau: oracle(x, tau) + off, "noise_at_0", "forward", path, "data")
+    velocity = drawn(path, "velocity", "noise_at_0")
+
+    def error(solver):
+        job = sample.SampleJob(
+            (2,), SOURCES["gaussian"](), path, "noise_at_0", "forward", solver, Sampling(n=32, repeats=1), seed=0
+        )
+        return rmse(
+            torch.from_numpy(sample.sample(job, field, CPU, torch.float64, lambda *_: None).samples[0]), velocity
+        )
+
+    assert error(solver) < 2 * error(Euler(20))
 
 
 def drawn(path, prediction, clock, dtype=torch.float64):
