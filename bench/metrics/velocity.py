@@ -29,7 +29,8 @@ class VelocityError(Metric):
     """RMSE of velocity vectors, sqrt(E|v_net - v|^2) on x_t of the path, in data units per unit of time.
 
     v is the exact conditional mean of the cell's own target. velocity_error_t10, _t50, _t90: at t = .1, .5, .9;
-    velocity_error: over t uniform on [eps, 1 - eps], whose square is the excess of the training loss.
+    velocity_error: over t uniform on [eps, 1 - eps]. Its square is d times `excess_loss` of `ErrorBudget`: a norm sums
+    over the d coordinates, a loss averages over them.
     """
 
     values: ClassVar[Mapping[str, Measured]] = {

@@ -9,16 +9,21 @@ import pytest
 import torch
 
 from bench import exact
-from bench.datasets.mixtures import EightGaussians, GaussianMixture
+from bench.batches import TrainJob, draw
+from bench.couplings import Independent
+from bench.datasets.mixtures import EightGaussians, Gaussian, GaussianMixture
 from bench.errors import Undefined
 from bench.interfaces import Given
 from bench.metrics.budget import ErrorBudget
 from bench.metrics.likelihood import LogLikelihood
 from bench.metrics.velocity import VelocityError
 from bench.metrics.wasserstein import squared_wasserstein
+from bench.nets import MLP
+from bench.nets.oracle import OracleField
 from bench.paths import PATHS, Linear, NoisyBridge, NoisyConstant
 from bench.reference import ReferenceJob, reference
 from bench.score import score
+from bench.settings import Training
 
 PARTS = ("solver_error", "model_error", "target_error", "path_error")
 
@@ -74,9 +79,26 @@ def test_a_constant_velocity_error_moves_the_end_by_what_the_flow_makes_of_it(ce
     found = budget(inputs)
     # On N(0, I) to N(0, I) a push at time s is stretched by 1 / sqrt(s^2 + (1 - s)^2); integrated: sqrt(2) asinh(1).
     assert found["model_error"] == pytest.approx(length * math.sqrt(2) * math.asinh(1), rel=1e-5)
-    assert found["excess_loss"] == pytest.approx(length**2, rel=1e-9)
+    assert found["excess_loss"] == pytest.approx(length**2 / 2, rel=1e-9)
     for values in score(VelocityError(), inputs).values():
         assert values == pytest.approx([length], rel=1e-9)
+
+
+@pytest.mark.parametrize("path", [Linear(), NoisyBridge(s=0.5)], ids=str)
+def test_excess_loss_is_the_training_loss_less_the_least_that_is_possible(cell, path):
+    law, training = GaussianMixture(), Training(steps=128, batch=512)
+    job = TrainJob(law, Gaussian(), Independent(), path, "exact", "noise_at_0", MLP(), training, seed=0)
+    inputs = cell(law, path, error=wobble, n=16)
+    excess = []
+    for x, t, u in zip(*(part.flatten(0, 1).double().split(512) for part in draw(job, 0, 128).parts), strict=True):
+        # As a training step has it, the mean over points and coordinates; less that of the exact mean.
+        best = OracleField(law.mixture(), path)(x, t)
+        net = best + wobble(t[:, None], x)
+        excess.append(float((net - u).square().mean() - (best - u).square().mean()))
+    error = np.std(excess, ddof=1) / math.sqrt(len(excess))
+    found = budget(inputs)["excess_loss"]
+    assert error < 0.1 * found
+    assert np.mean(excess) == pytest.approx(found, abs=4 * error)
 
 
 def test_velocity_error_is_told_apart_by_time(cell, unit, shift):

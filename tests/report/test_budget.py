@@ -7,7 +7,7 @@ from bench.report.results import load_results
 VALUES = {
     **{name: {"unit": "data units", "direction": "lower", "floored": False} for name in budget.PARTS},
     "wasserstein": {"unit": "data units", "direction": "lower", "floored": True},
-    "excess_loss": {"unit": "squared velocity", "direction": "lower", "floored": False},
+    "excess_loss": {"unit": "squared velocity per coordinate", "direction": "lower", "floored": False},
 }
 AXES = {"dataset": ["moons", "rings"], "path": ["straight", "noisy"], "solver": ["euler(10)", "rk4(10)"]}
 
