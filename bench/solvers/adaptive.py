@@ -18,9 +18,10 @@ from bench.interfaces import Field, Solution, Solver, checked_times
 class _Adaptive(Solver):
     """An embedded Runge-Kutta pair; `rtol` and `atol` bound the local error.
 
-    A step is cut at t = 1, and the trial evaluation that sizes the first step is too: the field is never
-    asked outside [0, 1]. `max_steps` counts the steps tried, rejected ones included. States between the steps
-    come from torchdiffeq's quartic interpolation, which for dopri8 is coarser than its steps; the end does not.
+    A step is cut at t = 1 by torchdiffeq itself, and the trial evaluation that sizes the first step is clamped
+    to it, which on slow fields would lie at .01 |x| / |v|: the field is never asked outside [0, 1]. `max_steps`
+    counts the steps tried, rejected ones included. States between the steps come from torchdiffeq's quartic
+    interpolation, which for dopri8 is coarser than its steps; the end does not.
     """
 
     adaptive: ClassVar[bool] = True
@@ -93,6 +94,7 @@ class _Counted(torch.nn.Module):
         self.tried = self.rejected = 0
 
     def forward(self, t: Tensor, x: Tensor) -> Tensor:
+        # Only the second call ever lies beyond 1: the trial that sizes the first step.
         return self.velocity(t.clamp(0, 1), x)
 
     def callback_step(self, t0: Tensor, y0: Tensor, dt: Tensor) -> None:

@@ -12,7 +12,7 @@ from bench.errors import NotConverged
 from bench.nets.oracle import OracleField
 from bench.paths import Linear
 from bench.sample import CountCalls
-from bench.solvers import SOLVERS
+from bench.solvers import SOLVERS, adaptive
 from bench.solvers.adaptive import Dopri5, Dopri8
 from bench.solvers.fixed import RK4, Euler, Heun, Midpoint
 from bench.solvers.tableau import EULER, HEUN, KUTTA_3_8, MIDPOINT
@@ -138,6 +138,31 @@ def test_no_solver_asks_outside_the_unit_interval(solver, dtype, start):
     assert min(asked) >= 0
     assert max(asked) <= 1
     assert states.dtype == dtype
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("cls", ADAPTIVE, ids=lambda c: c.__name__)
+def test_adaptive_steps_end_at_1_by_themselves_and_only_the_first_trial_is_clamped(cls, dtype, start, monkeypatch):
+    """The clamp of times hides nothing: what torchdiffeq itself asks for, before the clamp."""
+    raw = []
+
+    class Seen(adaptive._Counted):
+        def forward(self, t, x):
+            raw.append(float(t))
+            return super().forward(t, x)
+
+    monkeypatch.setattr(adaptive, "_Counted", Seen)
+    fields = [swirl, lambda t, x: 20 * torch.cos(40 * t) * x, lambda t, x: 1e-3 * x, lambda t, x: -200 * (x - t)]
+    for field in fields:
+        for tolerance in (1e-2, 1e-5):
+            raw.clear()
+            cls(tolerance, tolerance).solve(field, start.to(dtype), ENDS)
+            first, trial, *steps = raw
+            assert first == 0
+            assert trial > 0
+            assert min(steps) >= 0
+            assert 0 <= 1 - max(steps) <= torch.finfo(dtype).eps  # asked just before 1, never a rounding beyond
+            assert (trial > 1) == (field is fields[2])  # a slow field: its first guess is .01 |x| / |v| = 10
 
 
 def test_left_grid_asks_at_the_left_ends_and_inclusive_at_spread_times(start):
