@@ -177,7 +177,7 @@ def _sought(known: IdxSet, file: IdxFile, places: tuple[_Place, ...]) -> Bytes |
             if not path.is_file():
                 continue
             body = _read(path, place.remedy)
-            found = hashlib.sha256(body).hexdigest()
+            found = hashlib.sha256(body.data).hexdigest()
             if found == file.sha256:
                 return body
             if not (place.shared and found in others):
