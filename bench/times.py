@@ -18,7 +18,8 @@ Drawn in [0, 1], internal time (0 noise, 1 data), then mapped affinely onto [eps
 inverse_variance gives the velocities of a unit source and unit data the same variance at every t, as the other two
 predictions have from the start. With s^2 = sigma^2 + gamma^2, a data error of 1 is a noise error of alpha / s and
 a velocity error of D / s^2, D = alpha' s^2 - alpha (sigma sigma' + gamma gamma'); hence min_snr weighs
-min(SNR, 5) for data, min(1, 5 / SNR) for noise and min(SNR, 5) s^4 / D^2 for velocities.
+min(SNR, 5) for data, min(1, 5 / SNR) for noise and min(SNR, 5) s^4 / D^2 for velocities. The displacement target
+lacks the noise's velocity: for it both formulas lose their term in gamma', and s stays as it is.
 """
 
 from __future__ import annotations
@@ -51,18 +52,21 @@ def training_times(settings: Training, path: Path, steps: int, generator: torch.
     return path.margin + (1 - 2 * path.margin) * u
 
 
-def weight(weighting: str, path: Path, prediction: str, t: Tensor) -> Tensor:
-    """w(t) of the table above. t: (B,) as drawn; returns (B,)."""
+def weight(weighting: str, path: Path, prediction: str, t: Tensor, target: str = "exact") -> Tensor:
+    """w(t) of the table above. t: (B,) as drawn; target: of a velocity; returns (B,)."""
     if weighting == "none" or (weighting == "inverse_variance" and prediction != "velocity"):
         return torch.ones_like(t)
     if weighting == "inverse_variance":
-        return 1 / (path.d_alpha(t) ** 2 + path.d_sigma(t) ** 2 + path.d_gamma(t) ** 2)
+        variance = path.d_alpha(t) ** 2 + path.d_sigma(t) ** 2
+        return 1 / (variance if target == "displacement" else variance + path.d_gamma(t) ** 2)
     signal, noise = path.alpha(t) ** 2, path.sigma(t) ** 2 + path.gamma(t) ** 2
     tiny = torch.finfo(t.dtype).tiny
     if prediction == "data":
         return (signal / noise.clamp_min(tiny)).clamp_max(SNR_CAP)
     if prediction == "noise":
         return (SNR_CAP * noise / signal.clamp_min(tiny)).clamp_max(1)
-    turn = path.sigma_d_sigma(t) + path.gamma_d_gamma(t)
+    turn = path.sigma_d_sigma(t)
+    if target != "displacement":
+        turn = turn + path.gamma_d_gamma(t)
     steep = (path.d_alpha(t) * noise - path.alpha(t) * turn).clamp_min(tiny)
     return (noise / steep) * (torch.minimum(signal, SNR_CAP * noise) / steep)

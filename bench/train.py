@@ -173,7 +173,7 @@ def build(job: TrainJob) -> nn.Module:
 def _weight(job: TrainJob, tau: Tensor) -> Tensor:
     """w(t) of a batch's times as the job's clock shows them, (B,)."""
     t = tau if job.clock == "noise_at_0" else 1 - tau
-    return weight(job.training.weighting, job.path, job.prediction, t)
+    return weight(job.training.weighting, job.path, job.prediction, t, job.target)
 
 
 def rate(settings: Training, step: int) -> float:

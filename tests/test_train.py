@@ -13,6 +13,7 @@ from bench.couplings import ClassWise, Independent
 from bench.datasets import DATASETS, SOURCES
 from bench.errors import Diverged
 from bench.nets import MLP, ResidualMLP
+from bench.nets.oracle import Oracle
 from bench.paths import Linear, NoisyBridge, NoisyConstant, NoisySmooth, Trigonometric, VariancePreserving
 from bench.predictions import coefficients
 from bench.seeds import stream
@@ -286,11 +287,41 @@ def test_inverse_variance_gives_unit_data_a_velocity_of_unit_variance(path):
     assert (weight("inverse_variance", path, "noise", t) == 1).all()
 
 
+@EVERY_PATH
+def test_weights_of_the_displacement_target_leave_out_the_noises_own_velocity(path):
+    """Unit variance of d_t, and the same weight for the same error of the data that d_t implies."""
+    generator = torch.Generator().manual_seed(0)
+    x0, x1 = (torch.randn(20_000, 2, generator=generator, dtype=torch.float64) for _ in range(2))
+    for time in (0.01, 0.3, 0.9):
+        t = torch.full((20_000,), time, dtype=torch.float64)
+        weighed = (
+            weight("inverse_variance", path, "velocity", t, "displacement")[:, None]
+            * path.displacement(t, x0, x1).square()
+        )
+        assert float(weighed.mean()) == pytest.approx(1, abs=0.03)
+    # Two laws imply two means of the data at one x, and displacements that differ by as much as that makes.
+    t, x = torch.linspace(0.02, 0.9, 99, dtype=torch.float64), 2 * x0[:99]
+    gaps = {}
+    for kind in ("velocity", "data"):
+        one, other = (
+            Oracle().field(DATASETS[law](), path, "displacement", kind, 0)(x, t)
+            for law in ("gaussian_mixture", "eight_gaussians")
+        )
+        gaps[kind] = (one - other).square().sum(1)
+    mine, data = (weight("min_snr", path, kind, t, "displacement") for kind in gaps)
+    torch.testing.assert_close(mine * gaps["velocity"], data * gaps["data"], rtol=1e-6, atol=0)
+    assert torch.equal(data, weight("min_snr", path, "data", t))
+    same = torch.allclose(mine, weight("min_snr", path, "velocity", t))
+    assert same == (not path.has_noise_velocity)
+
+
+@pytest.mark.parametrize("target", ["exact", "displacement"])
 @pytest.mark.parametrize("clock", ["noise_at_0", "data_at_0"])
-def test_the_weighted_loss_is_the_weighted_mean(job, clock):
-    job = replace(job, clock=clock, training=replace(job.training, weighting="min_snr", steps=1))
+def test_the_weighted_loss_is_the_weighted_mean(job, clock, target):
+    training = replace(job.training, weighting="min_snr", steps=1)
+    job = replace(job, clock=clock, path=NoisyBridge(1.0), target=target, training=training)
     net, batch = train.build(job), batches.Batch(*(part[0] for part in next(batches.blocks(job)).parts))
     t = batch.tau if clock == "noise_at_0" else 1 - batch.tau
     error = (net(batch.x_t, batch.tau).detach() - batch.target).square().mean(1)
-    expected = float((weight("min_snr", job.path, "velocity", t) * error).mean())
+    expected = float((weight("min_snr", job.path, "velocity", t, target) * error).mean())
     assert run(job).losses[0] == pytest.approx(expected, rel=1e-5)
