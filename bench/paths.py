@@ -37,8 +37,8 @@ class Linear(Path):
         return t
 
     def sigma(self, t: Tensor) -> Tensor:
-        """Return 1 - (1 - sigma_min) t."""
-        return 1 - (1 - self.sigma_min) * t
+        """Return 1 - (1 - sigma_min) t as (1 - t) + sigma_min t, which does not round sigma_min off against 1."""
+        return (1 - t) + self.sigma_min * t
 
     def d_alpha(self, t: Tensor) -> Tensor:
         """Return 1."""

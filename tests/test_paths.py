@@ -19,6 +19,7 @@ from bench.paths import (
 VARIANTS = [
     Linear(),
     Linear(sigma_min=0.1),
+    Linear(sigma_min=1e-5),
     Trigonometric(),
     VariancePreserving(),
     VariancePreserving(beta_min=1.0, beta_max=5.0),
@@ -99,10 +100,17 @@ def test_training_times_keep_the_target_finite_and_only_singular_paths_need_a_ma
 def test_float32_is_good_to_a_few_roundings_up_to_the_end(path):
     r = torch.tensor([2.0**-24, 1e-6, 1e-4, 1e-2, 0.3])
     t = 1 - r
-    for name in ("alpha", "sigma", "gamma", "d_alpha", "d_sigma", "sigma_d_sigma", "gamma_d_gamma"):
+    for name in ("alpha", "sigma", "gamma", "d_alpha", "d_sigma", "d_gamma", "sigma_d_sigma", "gamma_d_gamma"):
         rough, fine = getattr(path, name)(t).double(), getattr(path, name)(t.double())
         torch.testing.assert_close(rough, fine, rtol=1e-6, atol=1e-6 if "gamma" in name else 0, msg=name)
     assert (path.sigma(torch.ones(1)) >= 0).all()
+
+
+@pytest.mark.parametrize("sigma_min", [1e-6, 1e-5, 1e-2, 0.5])
+def test_a_small_sigma_min_is_what_is_left_at_the_end_in_float32_too(sigma_min):
+    path, ends = Linear(sigma_min), torch.tensor([0.0, 1.0])
+    assert path.sigma(ends).tolist() == pytest.approx([1, sigma_min], rel=1e-7)
+    assert path.sigma_d_sigma(ends).tolist() == pytest.approx([sigma_min - 1, sigma_min * (sigma_min - 1)], rel=3e-7)
 
 
 def test_sigma_of_vp_follows_its_series_at_the_end():
