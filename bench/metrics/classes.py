@@ -29,11 +29,13 @@ class ClassHistogram(ImageMetric):
 
     def seen(self, images: Bytes) -> Seen:
         """The class of each image, (n,)."""
-        return extractor(self.extractor, self.weights).logits(images).argmax(axis=1)
+        classes: Seen = extractor(self.extractor, self.weights).logits(images).argmax(axis=1)
+        return classes
 
     def known(self, law: Dataset, part: Part) -> Seen:
         """The class of each image of a part, (N,), as the classifier sees it."""
-        return known_logits(extractor(self.extractor, self.weights), law, part).argmax(axis=1)
+        classes: Seen = known_logits(extractor(self.extractor, self.weights), law, part).argmax(axis=1)
+        return classes
 
     def compare(self, seen: Seen, real: Seen, generator: np.random.Generator) -> Mapping[str, float]:
         """Total variation of classes (n,) and (N,)."""

@@ -16,7 +16,7 @@ from bench.interfaces import Dataset, Given
 from bench.metrics import extractor as extractors
 from bench.metrics.classes import ClassHistogram
 from bench.metrics.extractor import extractor, known_features, register, tag, train_extractor
-from bench.metrics.fidelity import FID, KID, PrecisionRecall, as_bytes
+from bench.metrics.fidelity import DRAWS, FID, KID, PrecisionRecall, as_bytes
 from bench.metrics.manifold import DensityCoverage, NearestTrainingImage
 
 FOLDERS = [Path(os.environ["BENCH_DATA"])] if os.environ.get("BENCH_DATA") else []
@@ -140,9 +140,11 @@ def test_training_images_score_as_a_perfect_sampler_would(mnist):
     whole, thousand = FID().floor(mnist, 10_000, 0), FID().floor(mnist, 1000, 0)
     assert 0.02 < whole["fid"][0] < 0.12
     assert 0.15 < thousand["fid"][0] < 0.4
-    assert thousand["fid"][1] < 0.1 * thousand["fid"][0]
+    assert 0 < whole["fid"][1] < thousand["fid"][1] / 2
     # Extrapolated, a thousand images say what ten thousand do: most of the plain value is its bias.
-    assert abs(thousand["fid_infinity"][0] - whole["fid_infinity"][0]) < 0.2 * thousand["fid"][0]
+    mean, sd = thousand["fid_infinity"]
+    assert abs(mean - whole["fid_infinity"][0]) < 4 * sd / DRAWS**0.5
+    assert abs(mean) < thousand["fid"][0] / 2
     assert FID().floors(mnist, 100, 1) == FID().floors(mnist, 100, 1) != FID().floors(mnist, 100, 2)
 
 
