@@ -20,7 +20,10 @@ from bench.solvers.tableau import EULER, Tableau, at_times
 class EulerMaruyama(FixedStep, ProcessSolver):
     """Euler-Maruyama for dX = [v + eps_t score] dt + sqrt(2 eps_t) dW: weak order 1, one evaluation a step.
 
-    Its law at each t is the flow's, whatever eps_t >= 0 (Albergo et al. 2023, arXiv:2303.08797, theorem 2.10).
+    Its law at each t is the flow's, whatever eps_t >= 0 (Albergo et al. 2023, arXiv:2303.08797, theorem 2.10), if
+    v is the velocity of that law, as it is for the exact target. A displacement target's v is not that of the path's
+    laws, while the score that follows from it is theirs: its law then depends on eps_t and is neither the path's nor
+    that of the flow of v; the larger eps_t, the nearer to the path's.
     The score follows from the velocity, so it costs no evaluation; v, eps and score are taken at the left end.
 
         schedule: linear     eps_t = epsilon (1 - t)          no noise at the data end, where v says little of the score
