@@ -120,10 +120,12 @@ class PointsField(_ExactField):
     """
 
     points: Tensor
+    squares: Tensor
 
     def __init__(self, points: Tensor, path: Path, target: str = "exact", prediction: str = "velocity") -> None:
         super().__init__(path, target, prediction)
         self.register_buffer("points", points.double())
+        self.register_buffer("squares", self.points.flatten(1).square().sum(1), persistent=False)
 
     def moments(self, x: Tensor, t: Tensor) -> Moments:
         """Sums over training points, in chunks of bounded memory; x: (B, *S), t: (B,)."""
@@ -142,7 +144,7 @@ class PointsField(_ExactField):
     def _mean(self, x: Tensor, alpha: Tensor, noise: Tensor) -> Tensor:
         """sum_i r_i y_i; the part of |x - alpha y_i|^2 that all i share is left out."""
         y = self.points.flatten(1)
-        near = alpha * (x @ y.T) - alpha**2 / 2 * y.square().sum(1)
+        near = alpha * (x @ y.T) - alpha**2 / 2 * self.squares
         near = near - near.amax(dim=1, keepdim=True)
         return (near / noise.clamp_min(torch.finfo(torch.float64).tiny)).softmax(dim=1) @ y
 

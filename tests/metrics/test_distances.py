@@ -67,6 +67,17 @@ def test_mode_weights_of_a_mixture_are_compared_with_its_own():
     assert tv(np.array([[-0.01, 50.0], [0.01, -50.0]]), near) == pytest.approx(0)
 
 
+def test_mode_weights_have_a_floor_and_no_excess_since_an_l1_distance_does_not_subtract_in_squares():
+    """Weights off by .1 and by a further .02 score .12, not sqrt(.1^2 + .02^2)."""
+    law = GaussianMixture()
+    small, large, both = (
+        tv(np.repeat(law.law.means, counts, axis=0), law) for counts in ([32, 48, 20], [40, 40, 20], [42, 38, 20])
+    )
+    assert (small, large, both) == pytest.approx((0.02, 0.1, 0.12))
+    assert ModeWeightTV.floored
+    assert not ModeWeightTV.excess
+
+
 def test_mode_weights_of_other_laws_go_by_the_nearest_labelled_draw():
     law = Checkerboard()
     u = np.random.default_rng(0).random((64, 2))
