@@ -1,74 +1,48 @@
 """Image metrics on real digits: identities, known orders, and torch-fidelity asked directly."""
 
-import gzip
 import hashlib
-import os
+import math
 from dataclasses import dataclass
-from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 import pytest
 import torch
 
+from bench.datasets.images import Digits, Mnist, Pictures
 from bench.errors import JobError, Unavailable, Undefined
-from bench.interfaces import Dataset, Given
+from bench.interfaces import Given
 from bench.metrics import extractor as extractors
 from bench.metrics.classes import ClassHistogram
 from bench.metrics.extractor import extractor, known_features, register, tag, train_extractor
-from bench.metrics.fidelity import DRAWS, FID, KID, PrecisionRecall, as_bytes
+from bench.metrics.fidelity import FID, KID, PrecisionRecall, as_bytes
 from bench.metrics.manifold import DensityCoverage, NearestTrainingImage
-
-FOLDERS = [Path(os.environ["BENCH_DATA"])] if os.environ.get("BENCH_DATA") else []
-FOLDERS += [Path(__file__).parents[3] / "shared" / "data"]
-HOME = next((folder for folder in FOLDERS if (folder / "mnist/t10k-labels-idx1-ubyte.gz").is_file()), None)
+from bench.seeds import numpy_stream
 
 
 @dataclass(frozen=True)
-class Pictures(Dataset):
-    """Images that are handed in, under a name."""
+class Few(Pictures):
+    """Only the first 1500 test images of MNIST, to be quick."""
 
-    images: ClassVar[bool] = True
-    held: ClassVar[dict] = {}
-    name: str = "mnist"
-
-    inner = 1
-    limits = (-1.0, 1.0, -1.0, 1.0)
-
-    def place(self, mode, u):
-        raise AssertionError("images are not placed")
+    shape: ClassVar[tuple[int, ...]] = (1, 28, 28)
+    counts: ClassVar[tuple[int, ...]] = (150,) * 10
 
     def pictures(self, part):
-        return self.held[self.name, part]
-
-
-def read(name):
-    with gzip.open(HOME / "mnist" / f"{name}-ubyte.gz") as file:
-        data = file.read()
-    shape = np.frombuffer(data, ">i4", count=data[3], offset=4)
-    return np.frombuffer(data, np.uint8, offset=4 + 4 * data[3]).reshape(shape)
+        return tuple(array[:1500] for array in Mnist().pictures(part))
 
 
 @pytest.fixture(scope="module")
 def mnist():
-    if HOME is None:
-        pytest.skip("no MNIST: BENCH_DATA names no folder with mnist/train-images-idx3-ubyte.gz and so on in it")
-    for part, head in (("train", "train"), ("test", "t10k")):
-        images = read(f"{head}-images-idx3")[:, None]
-        Pictures.held["mnist", part] = images, read(f"{head}-labels-idx1").astype(np.int64)
-    return Pictures()
+    try:
+        Mnist().pictures("test")
+    except Unavailable as error:
+        pytest.skip(str(error))
+    return Mnist()
 
 
 @pytest.fixture(scope="module")
 def digits():
-    """8x8 digits, as bytes: 1500 to train on and 297 to test with."""
-    from sklearn.datasets import load_digits
-
-    data, labels = load_digits(return_X_y=True)
-    images = np.rint(data * 255 / 16).astype(np.uint8).reshape(-1, 1, 8, 8)
-    Pictures.held["digits", "train"] = images[:1500], labels[:1500]
-    Pictures.held["digits", "test"] = images[1500:], labels[1500:]
-    return Pictures("digits")
+    return Digits()
 
 
 def floats(images):
@@ -128,30 +102,43 @@ def test_the_classifier_knows_its_digits_and_no_feature_is_dead(mnist):
 
 
 def test_test_images_against_themselves_are_at_0(mnist):
-    images, _ = mnist.pictures("test")
-    assert measured(FID(), images, mnist)["fid"] == pytest.approx(0, abs=1e-4)
-    assert measured(ClassHistogram(), images, mnist)["class_histogram"] == 0
-    few = KID(subsets=5).compare(*2 * [known_features(extractor("lenet64"), mnist, "test")], None)
+    real = known_features(extractor("lenet64"), mnist, "test")
+    assert FID().compare(real, real, np.random.default_rng(0))["fid"] == pytest.approx(0, abs=1e-6)
+    few = KID(subsets=5).compare(real, real, np.random.default_rng(0))
     assert abs(few["kid"]) < 0.01
     assert few["kid_sd"] < 0.01
+    images, _ = Few().pictures("test")
+    assert measured(FID(), images, Few())["fid"] == pytest.approx(0, abs=1e-6)
+    assert measured(ClassHistogram(), images, Few())["class_histogram"] == 0
 
 
-def test_training_images_score_as_a_perfect_sampler_would(mnist):
-    whole, thousand = FID().floor(mnist, 10_000, 0), FID().floor(mnist, 1000, 0)
-    assert 0.02 < whole["fid"][0] < 0.12
-    assert 0.15 < thousand["fid"][0] < 0.4
-    assert 0 < whole["fid"][1] < thousand["fid"][1] / 2
-    # Extrapolated, a thousand images say what ten thousand do: most of the plain value is its bias.
-    mean, sd = thousand["fid_infinity"]
-    assert abs(mean - whole["fid_infinity"][0]) < 4 * sd / DRAWS**0.5
-    assert abs(mean) < thousand["fid"][0] / 2
+@pytest.mark.slow
+def test_all_training_images_are_near_the_test_images(mnist):
+    real = known_features(extractor("lenet64"), mnist, "test")
+    train = known_features(extractor("lenet64"), mnist, "train")
+    assert 0.02 < FID().compare(train, real, np.random.default_rng(0))["fid"] < 0.08
+
+
+def test_a_thousand_training_images_score_as_a_perfect_sampler_would(mnist):
+    floor = FID().floor(mnist, 1000, 0)
+    assert 0.15 < floor["fid"][0] < 0.4
+    assert 0.02 < floor["fid"][1] < 0.15
     assert FID().floors(mnist, 100, 1) == FID().floors(mnist, 100, 1) != FID().floors(mnist, 100, 2)
+
+
+def test_fid_of_shifted_normals_extrapolates_to_the_squared_shift():
+    generator = np.random.default_rng(0)
+    real = generator.normal(size=(200_000, 8)).astype(np.float32)
+    drawn = [generator.normal(size=(100, 8)).astype(np.float32) + np.float32(0.5) for _ in range(40)]
+    scores = [FID().compare(x, real, generator) for x in drawn]
+    plain, infinite = (np.array([score[name] for score in scores]) for name in ("fid", "fid_infinity"))
+    error = infinite.std(ddof=1) / math.sqrt(len(infinite))
+    assert infinite.mean() == pytest.approx(8 * 0.5**2, abs=3 * error)
+    assert plain.mean() > 8 * 0.5**2 + 3 * error
 
 
 def test_a_floor_is_the_score_of_training_images(mnist):
     train, _ = mnist.pictures("train")
-    from bench.seeds import numpy_stream
-
     drawn = train[numpy_stream(3, "floor/images", 0).choice(len(train), 200, replace=False)]
     assert FID().floors(mnist, 200, 3)["fid"][0] == pytest.approx(measured(FID(), drawn, mnist)["fid"], rel=1e-4)
     with pytest.raises(Undefined, match="60,000 training images"):
@@ -171,15 +158,13 @@ def test_fid_grows_with_noise_and_is_large_for_what_is_not_a_digit(mnist):
     assert measured(FID(), images[:, :, ::-1], mnist)["fid"] > 10 * scores[0]
 
 
-def test_values_are_those_of_torch_fidelity_asked_directly(mnist, monkeypatch):
+def test_values_are_those_of_torch_fidelity_asked_directly(mnist):
     import torch_fidelity
 
     register()
-    images, known = some(mnist, "train", 600), some(mnist, "test", 1500)
-    monkeypatch.setitem(Pictures.held, ("part of mnist", "test"), (known, np.zeros(len(known), dtype=np.int64)))
-    law = Pictures("part of mnist")
+    images, law = some(mnist, "train", 600), Few()
     direct = torch_fidelity.calculate_metrics(
-        input1=Listed(images), input2=Listed(known), feature_extractor="lenet64",
+        input1=Listed(images), input2=Listed(law.pictures("test")[0]), feature_extractor="lenet64",
         fid=True, kid=True, prc=True, kid_subset_size=500, kid_subsets=5, cuda=False, cache=False,
         save_cpu_ram=True, verbose=False,
     )  # fmt: skip
@@ -220,11 +205,11 @@ def test_kid_takes_no_more_than_there_are(mnist):
 def test_precision_is_the_samples_and_recall_the_datas(mnist):
     images, labels = mnist.pictures("train")
     ones = images[labels == 1][:300]
-    narrow = measured(PrecisionRecall(), ones, mnist)
+    narrow = measured(PrecisionRecall(), ones, Few())
     assert narrow["precision"] > 0.8
     assert narrow["recall"] < 0.3
     wild = np.random.default_rng(0).integers(0, 256, size=(300, 1, 28, 28)).astype(np.uint8)
-    assert measured(PrecisionRecall(), wild, mnist)["precision"] < 0.1
+    assert measured(PrecisionRecall(), wild, Few())["precision"] < 0.1
 
 
 def test_density_and_coverage_written_out_and_of_one_law():
@@ -249,11 +234,11 @@ def test_class_histogram_is_the_share_that_is_missing(mnist):
 
 def test_copies_of_training_images_are_told_from_new_ones(digits):
     train, test = (digits.pictures(part)[0] for part in ("train", "test"))
-    copies = measured(NearestTrainingImage(), train[[5, 5, 1499]], digits)
+    copies = measured(NearestTrainingImage(), train[[5, 5, 1436]], digits)
     assert copies == {"nearest_training_image": 0.0, "nearest_training_image_ratio": 0.0}
     new = measured(NearestTrainingImage(), test, digits)
     assert new["nearest_training_image_ratio"] == pytest.approx(1)
-    x, y = floats(test[:20]).reshape(20, -1), floats(train).reshape(1500, -1)
+    x, y = floats(test[:20]).reshape(20, -1), floats(train).reshape(len(train), -1)
     plain = np.linalg.norm(x[:, None] - y[None], axis=-1).min(axis=1).mean()
     assert measured(NearestTrainingImage(), test[:20], digits)["nearest_training_image"] == pytest.approx(plain)
 
@@ -266,7 +251,7 @@ def test_small_digits_have_a_distance_over_their_pixels(digits):
     root = np.linalg.eigvals(np.cov(x.T) @ np.cov(y.T)).astype(complex) ** 0.5
     frechet = ((x.mean(0) - y.mean(0)) ** 2).sum() + np.trace(np.cov(x.T) + np.cov(y.T)) - 2 * root.real.sum()
     assert measured(pixels, train, digits)["fid"] == pytest.approx(frechet, rel=1e-4)
-    assert measured(pixels, 255 - test, digits)["fid"] > 5 * measured(pixels, train[:297], digits)["fid"]
+    assert measured(pixels, 255 - test, digits)["fid"] > 5 * measured(pixels, train[:360], digits)["fid"]
     with pytest.raises(Undefined, match=r"shape \(1, 28, 28\).*\(1, 8, 8\).*use the extractor pixels"):
         measured(FID(), test, digits)
     with pytest.raises(Undefined, match="tells no classes apart"):
