@@ -121,6 +121,7 @@ def _pairs(job: TrainJob, number: int, n: int, used: int, spent: Spent) -> tuple
     """
 
     def random(purpose: str) -> torch.Generator:
+        """The stream of this block for a purpose."""
         return stream(job.seed, purpose, number, job.replica)
 
     whole, labels = transport_batch(job), None

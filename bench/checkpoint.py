@@ -31,8 +31,8 @@ class Checkpoint:
         """Take everything back, fill the losses so far, and return the number of steps done; 0 without a file."""
         try:
             with safe_open(self.file, framework="pt") as held:
-                step = int(held.metadata()["step"])
-                found = {name: held.get_tensor(name) for name in held.keys()}  # noqa: SIM118 - no mapping
+                step, names = int(held.metadata()["step"]), held.keys()
+                found = {name: held.get_tensor(name) for name in names}
         except FileNotFoundError:
             return 0
         except (SafetensorError, OSError) as error:

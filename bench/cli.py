@@ -7,6 +7,8 @@ import shlex
 import signal
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
@@ -377,18 +379,18 @@ def _nearest(name: str, known: list[str], what: str) -> str:
     return f"no {what} named {name!r}.{hint} Known: {', '.join(known) or 'none yet'}."
 
 
-class _terminated_as_interrupted:  # noqa: N801 - used as a `with` block
+@contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
     """SIGTERM ends a run as Ctrl-C does: what is finished stays, nothing is left running."""
 
-    def __enter__(self) -> None:
-        self.before = signal.signal(signal.SIGTERM, self._interrupt)
-
-    def __exit__(self, *_: object) -> None:
-        signal.signal(signal.SIGTERM, self.before)
-
-    @staticmethod
-    def _interrupt(number: int, frame: FrameType | None) -> None:
+    def interrupt(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def main() -> None:

@@ -40,19 +40,22 @@ def process_of(path: Path, target: str = "exact", prediction: str = "velocity") 
     """
 
     def score(t: Tensor, x: Tensor, v: Tensor) -> Tensor:
+        """As `Process.score`: (B, *S)."""
         at = asked_time(path, prediction, t.double().reshape(1))
         below = _denominator(path, target, at)
         return (path.d_alpha(at) / below).to(x) * x - (path.alpha(at) / below).to(x) * v
 
     def ends(t: Tensor, x: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """As `Process.ends`: two of (B, *S)."""
         at = asked_time(path, prediction, t.double().reshape(1))
-        below, square = _denominator(path, target, at), _square(path, at)
-        data = (_turn(path, target, at) / below).to(x) * x - (square / below).to(x) * v
+        below, square = _denominator(path, target, at), path.noise_variance(at)
+        data = (path.s_d_s(at, target) / below).to(x) * x - (square / below).to(x) * v
         return data, -square.sqrt().to(x) * score(t, x, v)
 
     def weights(t: float) -> tuple[float, float]:
+        """As `Process.weights`."""
         at = torch.tensor([t], dtype=torch.float64)
-        return float(path.alpha(at)), float(_square(path, at).sqrt())
+        return float(path.alpha(at)), float(path.noise_variance(at).sqrt())
 
     return Process(score, ends, weights)
 
@@ -72,6 +75,7 @@ def brownian(seed: int, first: int, x: Tensor, replica: int = 0) -> Noise:
     chunks = range(first // ROWS, (last - 1) // ROWS + 1)
 
     def noise(step: int) -> Tensor:
+        """As `Noise`: (B, *S)."""
         drawn = [
             torch.randn(ROWS, *x.shape[1:], dtype=torch.float64, generator=stream(seed, f"sde/{chunk}", step, replica))
             for chunk in chunks
@@ -84,15 +88,4 @@ def brownian(seed: int, first: int, x: Tensor, replica: int = 0) -> Noise:
 
 def _denominator(path: Path, target: str, t: Tensor) -> Tensor:
     """Return alpha s s' - alpha' s^2 at t: (B,)."""
-    return path.alpha(t) * _turn(path, target, t) - path.d_alpha(t) * _square(path, t)
-
-
-def _turn(path: Path, target: str, t: Tensor) -> Tensor:
-    """S s', of the noise whose velocity the target holds."""
-    turn = path.sigma_d_sigma(t)
-    return turn + path.gamma_d_gamma(t) if target == "exact" else turn
-
-
-def _square(path: Path, t: Tensor) -> Tensor:
-    """s^2 = sigma^2 + gamma^2."""
-    return path.sigma(t) ** 2 + path.gamma(t) ** 2
+    return path.alpha(t) * path.s_d_s(t, target) - path.d_alpha(t) * path.noise_variance(t)

@@ -23,9 +23,6 @@ if TYPE_CHECKING:
 Field = Callable[[Tensor, Tensor], Tensor]
 """Velocity dx/dt = field(t, x) in internal time; t: scalar tensor, x: (B, *S)."""
 
-Score = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""grad log p_t(x) = score(t, x, v), given the velocity v at t: scalar tensor, x, v: (B, *S)."""
-
 Noise = Callable[[int], Tensor]
 """Standard normals of one step, noise(step): (B, *S), the same whenever they are asked for."""
 
@@ -192,6 +189,15 @@ class Path(ABC):
     def gamma_d_gamma(self, t: Tensor) -> Tensor:
         """Gamma gamma', finite even where gamma' is not."""
         return self.gamma(t) * self.d_gamma(t)
+
+    def noise_variance(self, t: Tensor) -> Tensor:
+        """s^2 = sigma^2 + gamma^2, of all the noise in x_t for a standard normal source. t: (B,); returns (B,)."""
+        return self.sigma(t) ** 2 + self.gamma(t) ** 2
+
+    def s_d_s(self, t: Tensor, target: str = "exact") -> Tensor:
+        """S s', half the derivative of s^2, finite everywhere; a displacement target lacks the part of gamma. (B,)."""
+        turn = self.sigma_d_sigma(t)
+        return turn + self.gamma_d_gamma(t) if target == "exact" else turn
 
     def position(self, t: Tensor, x0: Tensor, x1: Tensor, xi: Tensor) -> Tensor:
         """x_t. t: (B,); x0, x1, xi: (B, *S); returns (B, *S)."""

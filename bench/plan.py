@@ -16,10 +16,9 @@ import numpy as np
 
 from bench.builds import build
 from bench.components import Config, Tables, choice, parameter_names
-from bench.diffusion import derivable
 from bench.exact import law_of
-from bench.interfaces import ProcessSolver
 from bench.reference import floor_kind
+from bench.refusals import refusal, without_score
 
 if TYPE_CHECKING:
     from bench.suite import Suite
@@ -109,7 +108,7 @@ class _Planner:
                 given[common] = {f: cells.configs[f][i] for f, i in zip(factors, row, strict=False)}
             direction = cells.configs["direction"][row[factors.index("direction")]]
             solver = cells.configs["solver"][row[factors.index("solver")]]
-            scoreless = self._scoreless(given[common], direction, solver)
+            scoreless = without_score(self._component, given[common], direction, solver)
             if scoreless:  # before anything is planned, so that nothing is trained for it
                 refused[cell] = scoreless
                 continue
@@ -128,7 +127,7 @@ class _Planner:
 
     def _shared(self, values: dict[str, Config], seed: int) -> _Shared:
         """What all cells have in common that differ in direction and solver alone."""
-        reason = self._refusal(values)
+        reason = refusal(self._component, values)
         if reason:
             return _Shared(refusal=reason)
         values = dict(values)
@@ -337,80 +336,6 @@ class _Planner:
         law = self.tables.resolve("dataset", dataset.name, given)
         assert isinstance(law, Config)
         return law
-
-    def _scoreless(self, values: Mapping[str, Config], direction: Config, solver: Config) -> str | None:
-        """Why a solver cannot be used that needs the score, which the velocity must imply. Or None."""
-        if not isinstance(self._component(solver), ProcessSolver):
-            return None
-        why = None
-        if not self._component(values["source"]).standard_normal:
-            why = f"the source gaussian, not {values['source'].name}"
-        elif not self._component(values["coupling"]).independent:
-            why = f"independent pairs, not the coupling {values['coupling'].name}"
-        elif self._component(direction) != "forward":
-            why = f"direction: forward, not {self._component(direction)}"
-        elif not derivable(self._component(values["path"]), self._component(values["target"])):
-            why = f"noise that shrinks against the data at all times, unlike that of this path {values['path'].name}"
-        return f"{solver.name} needs the score, which follows from the velocity only with {why}" if why else None
-
-    def _refusal(self, values: Mapping[str, Config]) -> str | None:
-        """Why a combination cannot be run, or None."""
-        dataset, source = self._component(values["dataset"]), self._component(values["source"])
-        if not source.standard_normal and source.shape != dataset.shape:
-            return f"source {values['source'].name} has shape {source.shape}, the data {dataset.shape}"
-        reason = self._prediction_refusal(values)
-        if reason:
-            return reason
-        if self._component(values["sampling"]).guidance is not None and not self._component(values["net"]).classes:
-            return "sampling.guidance needs a net that is told the class: set net.classes"
-        if self._component(values["net"]).trained:
-            if self._component(values["sampling"]).weights == "ema" and (
-                self._component(values["training"]).ema is None
-            ):
-                return "sampling.weights: ema needs training.ema; set a decay such as 0.999"
-            return self._pairing_refusal(values)
-        if dataset.points is None and dataset.mixture() is None:
-            return f"the oracle knows Gaussian mixtures and finite `points`, and {values['dataset'].name} is neither"
-        if not source.standard_normal:
-            return f"the oracle needs the source gaussian, not {values['source'].name}"
-        if not self._component(values["coupling"]).independent:
-            return f"the oracle needs independent pairs, not the coupling {values['coupling'].name}"
-        return None
-
-    def _prediction_refusal(self, values: Mapping[str, Config]) -> str | None:
-        """Why a noise or data prediction does not determine the velocity of this path, or None."""
-        prediction, path = self._component(values["prediction"]), self._component(values["path"])
-        if prediction == "velocity":
-            return None
-        if path.has_noise_velocity and self._component(values["target"]) == "displacement":
-            return f"target: displacement is a velocity, which prediction: {prediction} does not regress on"
-        if not path.noisy:
-            return None
-        head = f"prediction: {prediction} on the path {values['path'].name}, which has noise of its own, needs"
-        if not self._component(values["source"]).standard_normal:
-            return f"{head} the source gaussian, not {values['source'].name}"
-        if not self._component(values["coupling"]).independent:
-            return f"{head} independent pairs, not the coupling {values['coupling'].name}"
-        return None
-
-    def _pairing_refusal(self, values: Mapping[str, Config]) -> str | None:
-        """Why pairs cannot be made as asked, or None."""
-        coupling, training = self._component(values["coupling"]), self._component(values["training"])
-        classes, known = self._component(values["net"]).classes, self._component(values["dataset"]).classes
-        if classes not in (0, known):
-            return f"net.classes is {classes}, and {values['dataset'].name} has {known}"
-        if classes and not coupling.independent:
-            return f"a net with classes needs independent pairs, not the coupling {values['coupling'].name}"
-        whole = coupling.transport_batch or training.batch
-        if whole % training.batch:
-            return f"coupling.transport_batch ({whole}) must be a multiple of training.batch ({training.batch})"
-        if self._component(values["dataset"]).classes > 1:
-            return None
-        if coupling.labelled:
-            return f"coupling {values['coupling'].name} needs classes, and {values['dataset'].name} has one"
-        if training.order == "by_class":
-            return f"training.order: by_class needs classes, and {values['dataset'].name} has one"
-        return None
 
 
 @dataclass

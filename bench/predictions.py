@@ -62,7 +62,7 @@ def asked_time(path: Path, prediction: str, t: Tensor) -> Tensor:
         at_end, off = (path.d_alpha(near) / path.alpha(near)).tolist()
         low = CLAMP if at_end > TWICE * off else low
     else:
-        off, at_end = _spread(path, torch.tensor([1 - CLAMP, 1.0], dtype=torch.float64)).tolist()
+        off, at_end = path.noise_variance(torch.tensor([1 - CLAMP, 1.0], dtype=torch.float64)).sqrt().tolist()
         high = 1 - CLAMP if off > TWICE * at_end else high
     return t.clamp(low, high)
 
@@ -86,16 +86,11 @@ def prediction_of(path: Path, prediction: str, t: Tensor, x: Tensor, velocity: T
 def coefficients(path: Path, prediction: str, t: Tensor) -> tuple[Tensor, Tensor]:
     """(a, b) such that velocity = a x + b output. t: (B,), off the 0 / 0 end; in t's precision."""
     alpha, d_alpha = path.alpha(t), path.d_alpha(t)
-    s, turn = _spread(path, t), path.sigma_d_sigma(t) + path.gamma_d_gamma(t)
+    s, turn = path.noise_variance(t).sqrt(), path.s_d_s(t)
     if prediction == "noise":
         d_s = torch.where(s > 0, turn / s, path.d_sigma(t))
         return d_alpha / alpha, d_s - d_alpha * s / alpha
     return turn / s**2, d_alpha - alpha * turn / s**2
-
-
-def _spread(path: Path, t: Tensor) -> Tensor:
-    """s, the standard deviation of all the noise in x_t."""
-    return (path.sigma(t) ** 2 + path.gamma(t) ** 2).sqrt()
 
 
 def _times(coefficient: Tensor, x: Tensor) -> Tensor:

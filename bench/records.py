@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from bench.execute import Outcome, Results
     from bench.plan import JobId, Plan
     from bench.suite import Suite
+    from bench.suite.model import Claim, Published
 
 ALWAYS = ("dataset.name", "path.name", "net.name", "solver.name")
 """Resolved columns that every table of cells carries, whether they vary or not."""
@@ -244,31 +245,8 @@ def page(
         "seeds": list(suite.seeds),
         "axes": list(suite.axes),
         "fixed": fixed(suite),
-        "claims": [
-            {
-                "claim": claim.claim,
-                "metric": claim.metric,
-                "better": _selector(claim.better),
-                "than": _selector(claim.than),
-                "by": claim.by,
-                "margin": claim.margin,
-                "at": claim.at,
-                "pairs": [list(pair) for pair in claim.pairs],
-            }
-            for claim in suite.claims
-        ],
-        "published": [
-            {
-                "where": number.where,
-                "metric": number.metric,
-                "mean": number.mean,
-                "sd": number.sd,
-                "n": number.n,
-                "source": number.source,
-                "cells": list(number.cells),
-            }
-            for number in suite.published
-        ],
+        "claims": [_claim(claim) for claim in suite.claims],
+        "published": [_published(number) for number in suite.published],
         "exclusions": [{"where": e.where, "because": e.because, "cells": e.count} for e in suite.exclusions],
         "metrics": [metric.name for metric in suite.metrics],
         "values": values,
@@ -284,6 +262,31 @@ def page(
             }
             for kind in KINDS
         },
+    }
+
+
+def _claim(claim: Claim) -> dict[str, Any]:
+    return {
+        "claim": claim.claim,
+        "metric": claim.metric,
+        "better": _selector(claim.better),
+        "than": _selector(claim.than),
+        "by": claim.by,
+        "margin": claim.margin,
+        "at": claim.at,
+        "pairs": [list(pair) for pair in claim.pairs],
+    }
+
+
+def _published(number: Published) -> dict[str, Any]:
+    return {
+        "where": number.where,
+        "metric": number.metric,
+        "mean": number.mean,
+        "sd": number.sd,
+        "n": number.n,
+        "source": number.source,
+        "cells": list(number.cells),
     }
 
 

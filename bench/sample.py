@@ -96,6 +96,7 @@ class Conditional:
         """The field for points first, first + 1, ... of the job."""
 
         def predict(x: Tensor, tau: Tensor) -> Tensor:
+            """What the net says, with guidance: x (B, *S), tau (B,) to (B, *S)."""
             null = torch.full((len(x),), self.classes, device=x.device)
             labels = (first + torch.arange(len(x), device=x.device)) % self.classes
             if self.evaluations == 1:

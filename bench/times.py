@@ -59,14 +59,11 @@ def weight(weighting: str, path: Path, prediction: str, t: Tensor, target: str =
     if weighting == "inverse_variance":
         variance = path.d_alpha(t) ** 2 + path.d_sigma(t) ** 2
         return 1 / (variance if target == "displacement" else variance + path.d_gamma(t) ** 2)
-    signal, noise = path.alpha(t) ** 2, path.sigma(t) ** 2 + path.gamma(t) ** 2
+    signal, noise = path.alpha(t) ** 2, path.noise_variance(t)
     tiny = torch.finfo(t.dtype).tiny
     if prediction == "data":
         return (signal / noise.clamp_min(tiny)).clamp_max(SNR_CAP)
     if prediction == "noise":
         return (SNR_CAP * noise / signal.clamp_min(tiny)).clamp_max(1)
-    turn = path.sigma_d_sigma(t)
-    if target != "displacement":
-        turn = turn + path.gamma_d_gamma(t)
-    steep = (path.d_alpha(t) * noise - path.alpha(t) * turn).clamp_min(tiny)
+    steep = (path.d_alpha(t) * noise - path.alpha(t) * path.s_d_s(t, target)).clamp_min(tiny)
     return (noise / steep) * (torch.minimum(signal, SNR_CAP * noise) / steep)

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 Progress = Callable[[int, int, float], None]
 """Called with (steps done, steps in all, recent mean loss)."""
 
-
 REHEARSED = 32
 """Steps, at most about, by which a training alone is timed."""
 
@@ -85,9 +84,9 @@ def train_together(
         if kept and not diverged:
             kept.save(step, losses)
     seconds = (time.perf_counter() - began) / len(jobs)
-    parameters = sum(p.numel() for p in build(jobs[0]).parameters())
     return [
-        diverged.get(place) or Trained(cohort.weights(place), losses[:, place].cpu().numpy(), seconds, parameters)
+        diverged.get(place)
+        or Trained(cohort.weights(place), losses[:, place].cpu().numpy(), seconds, cohort.parameters)
         for place in range(len(jobs))
     ]
 
@@ -102,7 +101,9 @@ class _Cohort:
 
     def __init__(self, jobs: Sequence[TrainJob], device: torch.device) -> None:
         self.jobs, self.settings, self.device = jobs, jobs[0].training, device
-        self.nets = members([build(job) for job in jobs], stackable=jobs[0].net.stackable).to(device)
+        built = [build(job) for job in jobs]
+        self.parameters = sum(p.numel() for p in built[0].parameters())
+        self.nets = members(built, stackable=jobs[0].net.stackable).to(device)
         self.average = None if self.settings.ema is None else copy.deepcopy(self.nets).requires_grad_(False)
         kind = torch.optim.Adam if self.settings.optimizer == "adam" else torch.optim.AdamW
         self.optimizer = kind(
@@ -116,10 +117,8 @@ class _Cohort:
 
     def advance(self, blocks: Sequence[Batch], first: int, losses: Tensor) -> None:
         """Take the steps of a block of each member, the first of them number `first`; losses (L, K) are filled."""
-        members = zip(*(block.parts for block in blocks), strict=True)
-        for number, parts in enumerate(
-            zip(*(torch.stack(each, dim=1).to(self.device) for each in members), strict=True)
-        ):
+        together = [torch.stack(each, dim=1).to(self.device) for each in zip(*(b.parts for b in blocks), strict=True)]
+        for number, parts in enumerate(zip(*together, strict=True)):
             for group in self.optimizer.param_groups:
                 group["lr"] = self.settings.learning_rate * rate(self.settings, first + number)
             losses[number] = self._step(Batch(*parts))
@@ -158,6 +157,7 @@ def rehearsal(job: TrainJob, device: torch.device) -> tuple[Callable[[], object]
     losses = torch.zeros(length, 1, device=device)
 
     def call() -> None:
+        """One block of steps, drawn anew."""
         cohort.advance([draw(job, 0, length, spent)], 0, losses)
 
     return call, length, spent

@@ -164,14 +164,17 @@ def simulation_keeps_a_standing_law(solver: Solver) -> str | None:
     exact = process_of(Trigonometric())
 
     def score(t: Tensor, x: Tensor, v: Tensor) -> Tensor:
+        """As `Process.score`, noting when it is asked."""
         asked.append(float(t))
         return exact.score(t, x, v)
 
     def ends(t: Tensor, x: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """As `Process.ends`, noting when they are asked."""
         asked.append(float(t))
         return exact.ends(t, x, v)
 
     def noise(step: int) -> Tensor:
+        """Standard normals of a step, (n, 2)."""
         return torch.randn(n, 2, generator=stream(0, "contract/noise", step), dtype=torch.float64)
 
     process = Process(score, ends, exact.weights)

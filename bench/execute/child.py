@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import functools
 import json
 import os
 import resource
@@ -15,26 +14,20 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
-from dataclasses import dataclass
 from multiprocessing import parent_process
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, NamedTuple, TextIO
+from typing import Any, TextIO
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
-from torch import Tensor
+from safetensors.torch import save_file
 
-from bench import batches, exact, reference, sample, score, timing, train
-from bench.components import Config, Tables
-from bench.errors import JobError, Undefined
+from bench import exact, reference, sample, score, train
+from bench.errors import Undefined
+from bench.execute.clocks import time_together
 from bench.execute.protocol import Work
-from bench.interfaces import Field
-from bench.seeds import salted
-from bench.store import write_array
-
-Send = Callable[[dict[str, Any]], None]
+from bench.execute.resolved import Resolved, Send, explain
 
 
 def serve(pipe: Connection) -> None:
@@ -50,10 +43,11 @@ def _do_batch(pipe: Connection) -> None:
     batch = [_work(item) for item in json.loads(pipe.recv_bytes())]
 
     def send(message: dict[str, Any]) -> None:
+        """One message to the driver, as JSON."""
         pipe.send_bytes(json.dumps(message).encode())
 
     if batch and batch[0].kind == "time":
-        _time_together(batch, send)
+        time_together(batch, send)
         return
     if batch and batch[0].kind == "train":
         _train_together(batch, send)
@@ -73,7 +67,7 @@ def attempt(work: Work, send: Send) -> dict[str, Any]:
     with _logged(work) as text:
         try:
             torch.set_num_threads(work.threads)
-            meta, status, reason = STAGES[work.kind](_Resolved(work), send), "ok", ""
+            meta, status, reason = STAGES[work.kind](Resolved(work), send), "ok", ""
         except Exception as error:
             meta, (status, reason) = {}, explain(error)
             traceback.print_exc(file=text)
@@ -95,113 +89,52 @@ def _peak_mb() -> float:
     )
 
 
-def explain(error: Exception) -> tuple[str, str]:
-    """Status and reason of a record, out of what a job raised."""
-    if isinstance(error, JobError):
-        return error.status, str(error)
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return "oom", f"out of memory: {error}"
-    where = traceback.extract_tb(error.__traceback__)[-1]
-    return "failed", f"{type(error).__name__}: {error} ({Path(where.filename).name}:{where.lineno})"
-
-
-@dataclass(frozen=True)
-class _Resolved:
-    """A Work with its components built and its upstream entries opened."""
-
-    work: Work
-
-    def component(self, factor: str) -> Any:
-        config = next(Config(*c) for c in self.work.configs if c[0] == factor)
-        return _tables(tuple(self.work.plugins)).build(config)
-
-    def input(self, role: str, name: str) -> np.ndarray[Any, Any]:
-        array: np.ndarray[Any, Any] = np.load(Path(self.work.inputs[role]) / f"{name}.npy", allow_pickle=False)
-        return array
-
-    @property
-    def seed(self) -> int:
-        return salted(self.work.seed, self.work.replica)
-
-    @property
-    def device(self) -> torch.device:
-        return torch.device(self.work.device)
-
-    def keep(self, name: str, array: np.ndarray[Any, Any]) -> None:
-        write_array(Path(self.work.staging), name, array)
-
-    def train_job(self) -> batches.TrainJob:
-        names = ("dataset", "source", "coupling", "path", "target", "prediction", "clock", "net", "training")
-        return batches.TrainJob(
-            **{name: self.component(name) for name in names}, seed=self.work.seed, replica=self.work.replica
-        )
-
-    def sample_job(self) -> sample.SampleJob:
-        names = ("source", "path", "target", "prediction", "clock", "direction", "solver", "sampling")
-        shape = self.component("dataset").shape
-        return sample.SampleJob(
-            shape,
-            **{name: self.component(name) for name in names},
-            seed=self.work.seed,
-            replica=self.work.replica,
-        )
-
-    def field(self) -> tuple[Field, torch.dtype]:
-        """The velocity to integrate, and its precision: float64 for the oracle, float32 for nets."""
-        clock, direction = self.component("clock"), self.component("direction")
-        net, path, prediction = (self.component(factor) for factor in ("net", "path", "prediction"))
-        if not net.trained:
-            known = net.field(self.component("dataset"), path, self.component("target"), prediction, self.seed)
-            seen = sample.with_clock(known.to(self.device), clock, prediction)
-            return sample.velocity(seen, clock, direction, path, prediction), torch.float64
-        module = train.build(self.train_job())
-        weights = module.state_dict()
-        if "train" in self.work.inputs:
-            name = self.component("sampling").weights
-            weights = load_file(Path(self.work.inputs["train"]) / f"weights_{name}.safetensors")
-        seen = sample.load(module, weights, self.device)
-
-        def made(predictor: sample.Predictor) -> Field:
-            return sample.velocity(predictor, clock, direction, path, prediction)
-
-        if net.classes:
-            return sample.Conditional(seen, net.classes, self.component("sampling").guidance, made), torch.float32
-        return made(seen), torch.float32
-
-
 def _train_together(batch: list[Work], send: Send) -> None:
-    """All train jobs of a batch as one cohort; a fault before training starts is that of each of them."""
-    began, started, last = time.perf_counter(), time.time(), dict.fromkeys(range(len(batch)), 0.0)
+    """All train jobs of a batch as one cohort; if one raises, each by itself, so that it alone fails."""
+    began, started, last = time.perf_counter(), time.time(), dict.fromkeys((work.id for work in batch), 0.0)
     for work in batch:
         send({"event": "started", "job": work.id})
 
-    def progress(place: int, done: int, total: int, loss: float) -> None:
-        if time.monotonic() - last[place] > 0.2 or done == total:
-            last[place] = time.monotonic()
-            send({"event": "progressed", "job": batch[place].id, "done": done, "total": total, "loss": loss})
+    def progress(work: Work, done: int, total: int, loss: float) -> None:
+        """Tell the driver, five times a second at most."""
+        if time.monotonic() - last[work.id] > 0.2 or done == total:
+            last[work.id] = time.monotonic()
+            send({"event": "progressed", "job": work.id, "done": done, "total": total, "loss": loss})
 
-    jobs = [_Resolved(work) for work in batch]
-    outcomes: Sequence[train.Trained | Exception]
+    for work, outcome in zip(batch, _outcomes(batch, progress), strict=True):
+        meta = {"seconds": (time.perf_counter() - began) / len(batch), "started": started, "peak_mb": _peak_mb()}
+        try:
+            if isinstance(outcome, Exception):
+                raise outcome
+            meta |= {"cohort": len(batch), **_keep_trained(Resolved(work), outcome)}
+            status, reason = "ok", ""
+        except Exception as error:
+            status, reason = explain(error)
+        send({"event": "ended", "job": work.id, "status": status, "reason": reason, "meta": meta})
+
+
+def _outcomes(
+    batch: Sequence[Work], progress: Callable[[Work, int, int, float], None]
+) -> Sequence[train.Trained | Exception]:
+    """What became of each member; an error that names no member is looked for in each by itself."""
     with _logged(batch[0]) as text:
         try:
             torch.set_num_threads(batch[0].threads)
-            file = batch[0].options.get("checkpoint")
-            specs = [job.train_job() for job in jobs]
-            outcomes = train.train_together(specs, jobs[0].device, progress, Path(file) if file else None)
+            jobs, file = [Resolved(work) for work in batch], batch[0].options.get("checkpoint")
+            return train.train_together(
+                [job.train_job() for job in jobs],
+                jobs[0].device,
+                lambda place, *news: progress(batch[place], *news),
+                Path(file) if file else None,
+            )
         except Exception as error:
-            outcomes = [error] * len(batch)
-            traceback.print_exc(file=text)
-    for job, outcome in zip(jobs, outcomes, strict=True):
-        status, reason = explain(outcome) if isinstance(outcome, Exception) else ("ok", "")
-        kept = {} if isinstance(outcome, Exception) else _keep_trained(job, outcome)
-        meta = {
-            **{"seconds": (time.perf_counter() - began) / len(batch), "started": started, "peak_mb": _peak_mb()},
-            **{"cohort": len(batch), **kept},
-        }
-        send({"event": "ended", "job": job.work.id, "status": status, "reason": reason, "meta": meta})
+            if len(batch) == 1:
+                traceback.print_exc(file=text)
+                return [error]
+    return [outcome for work in batch for outcome in _outcomes([work], progress)]
 
 
-def _keep_trained(job: _Resolved, trained: train.Trained) -> dict[str, Any]:
+def _keep_trained(job: Resolved, trained: train.Trained) -> dict[str, Any]:
     for name, weights in trained.weights.items():
         save_file(weights, Path(job.work.staging) / f"weights_{name}.safetensors")
     job.keep("losses", trained.losses)
@@ -214,7 +147,7 @@ def _keep_trained(job: _Resolved, trained: train.Trained) -> dict[str, Any]:
     }
 
 
-def _reference(job: _Resolved, send: Send) -> dict[str, Any]:
+def _reference(job: Resolved, send: Send) -> dict[str, Any]:
     settings = job.component("sampling")
     made = reference.reference(
         reference.ReferenceJob(
@@ -235,10 +168,11 @@ def _reference(job: _Resolved, send: Send) -> dict[str, Any]:
     return {"floor": job.work.options["floor"], "n": settings.n, "repeats": settings.repeats}
 
 
-def _sample(job: _Resolved, send: Send) -> dict[str, Any]:
+def _sample(job: Resolved, send: Send) -> dict[str, Any]:
     field, dtype = job.field()
 
     def report(done: int, total: int) -> None:
+        """Tell the driver how many pieces are done."""
         send({"event": "progressed", "job": job.work.id, "done": done, "total": total, "loss": None})
 
     spec = job.sample_job()
@@ -254,7 +188,7 @@ def _sample(job: _Resolved, send: Send) -> dict[str, Any]:
     }
 
 
-def _score(job: _Resolved, send: Send) -> dict[str, Any]:
+def _score(job: Resolved, send: Send) -> dict[str, Any]:
     metric = job.component("metric")
     began = time.perf_counter()
     values: dict[str, list[float]] = {}
@@ -268,7 +202,7 @@ def _score(job: _Resolved, send: Send) -> dict[str, Any]:
     return {"values": values, "undefined": undefined, "score_seconds": spent, "repeats": repeats}
 
 
-def _inputs(job: _Resolved, asked: set[str]) -> score.Inputs:
+def _inputs(job: Resolved, asked: set[str]) -> score.Inputs:
     """What a metric declares, out of the entries and settings that its job stands on."""
     given: dict[str, Any] = {name: job.input("reference", name) for name in ("reference", "floor") if name in asked}
     if job.work.kind == "floor":
@@ -297,86 +231,12 @@ def _inputs(job: _Resolved, asked: set[str]) -> score.Inputs:
     return score.Inputs(**given, integrate=exact.integrate, seed=job.work.seed)
 
 
-def _time_together(batch: list[Work], send: Send) -> None:
-    """All time jobs of a run in one process, in interleaved rounds; a job that cannot be done fails alone."""
-    torch.set_num_threads(batch[0].threads)
-    device, clocked, firsts = torch.device(batch[0].device), list[_Clocked](), list[float]()
-    ready: list[Work] = []
-    for work in batch:
-        send({"event": "started", "job": work.id})
-        try:
-            made = _training_call(_Resolved(work)) if work.options.get("of") == "train" else _one_call(_Resolved(work))
-            firsts.append(timing.first(made.call, device))
-            clocked.append(made)
-            ready.append(work)
-        except Exception as error:
-            status, reason = explain(error)
-            send({"event": "ended", "job": work.id, "status": status, "reason": reason, "meta": {}})
-    if not ready:
-        return
-    started = time.time()
-    rows = timing.measure([made.call for made in clocked], firsts, device)
-    for work, made, row in zip(ready, clocked, rows, strict=True):
-        meta = {
-            **made.says(row),
-            **{"rounds": row.rounds, "busy": row.busy, "started": started},
-            "seconds": row.first + row.median * row.rounds,
-            "peak_mb": None,
-        }
-        send({"event": "ended", "job": work.id, "status": "ok", "reason": "", "meta": meta})
-
-
-class _Clocked(NamedTuple):
-    """A call without arguments to be timed, and what its seconds say."""
-
-    call: Callable[[], object]
-    says: Callable[[timing.Timed], dict[str, Any]]
-
-
-def _one_call(job: _Resolved) -> _Clocked:
-    """Sampling n points once."""
-    field, dtype = job.field()
-    spec = job.sample_job()
-    x = torch.from_numpy(sample.start(spec, 0)).to(job.device, dtype)
-    ends = torch.tensor([0.0, 1.0], dtype=torch.float64)
-    pieces = x.split(min(spec.sampling.batch or len(x), len(x)))
-    # Classes cost the same whichever they are, so every piece may be taken for the first one.
-    asked = field.at(0) if isinstance(field, sample.Conditional) else field
-
-    def call() -> list[Tensor]:
-        return [sample.advance(spec, asked, piece, ends).states for piece in pieces]
-
-    def says(row: timing.Timed) -> dict[str, Any]:
-        seconds = {"sample_seconds": row.median, "sample_seconds_q25": row.q25, "sample_seconds_q75": row.q75}
-        return {**seconds, "first_call_seconds": row.first}
-
-    return _Clocked(call, says)
-
-
-def _training_call(job: _Resolved) -> _Clocked:
-    """Some steps of a training by itself, which say how long all of them would take."""
-    spec = job.train_job()
-    call, length, spent = train.rehearsal(spec, job.device)
-
-    def says(row: timing.Timed) -> dict[str, Any]:
-        part = spec.training.steps / length
-        pairing = spent.coupling / (row.rounds + 1)  # the first call pairs like the others
-        return {"train_seconds": row.median * part, "coupling_seconds": pairing * part}
-
-    return _Clocked(call, says)
-
-
-STAGES: dict[str, Callable[[_Resolved, Send], dict[str, Any]]] = {
+STAGES: dict[str, Callable[[Resolved, Send], dict[str, Any]]] = {
     "reference": _reference,
     "sample": _sample,
     "score": _score,
     "floor": _score,
 }
-
-
-@functools.cache
-def _tables(plugins: tuple[str, ...]) -> Tables:
-    return Tables(plugins)
 
 
 def _die_with_the_driver() -> None:

@@ -176,9 +176,9 @@ class _Run:
         """The next train job with others of its cohort, as many as leave no free worker without any."""
         queue = self.queues["train"]
         name = self.plan.jobs[queue[0]].cohort
-        alike = [job for job in queue if self.plan.jobs[job].cohort == name and job not in self.alone]
         if not name or queue[0] in self.alone:
             return [queue.popleft()]
+        alike = [job for job in queue if self.plan.jobs[job].cohort == name and job not in self.alone]
         rounds = -(-len(alike) // (self.engine.free * COHORT))
         batch = alike[: -(-len(alike) // (self.engine.free * rounds))]
         for job in batch:

@@ -26,7 +26,6 @@ class _Worker:
     pipe: Connection
     waiting: list[Work]
     begun: set[tuple[str, str]] = field(default_factory=set)
-    closed: bool = field(default=False)
 
 
 class LocalEngine:
@@ -65,9 +64,9 @@ class LocalEngine:
     def events(self, timeout: float) -> list[Event]:
         """Messages of all workers; a process that died costs its current job, the rest comes back."""
         events: list[Event] = []
-        pipes = {worker.pipe: worker for worker in self._workers}
-        for pipe in wait(list(pipes), timeout):
-            worker = pipes[pipe]  # type: ignore[index]
+        pipes: dict[object, _Worker] = {worker.pipe: worker for worker in self._workers}
+        for pipe in wait([worker.pipe for worker in self._workers], timeout):
+            worker = pipes[pipe]
             try:
                 while worker.pipe.poll():
                     events.append(self._read(worker))

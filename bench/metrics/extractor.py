@@ -349,17 +349,21 @@ def register() -> None:
 
         @classmethod
         def get_provided_features_list(cls) -> tuple[str, ...]:
+            """Names of the layers."""
             return tuple(cls.layers)
 
         @classmethod
         def get_default_feature_layer_for_metric(cls, metric: str) -> str:
+            """The layer that a metric takes if none is named."""
             return "logits" if metric == "isc" else next(iter(cls.layers))
 
         @staticmethod
         def can_be_compiled() -> bool:
+            """No: it leaves torch for numpy."""
             return False
 
         def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+            """The asked layers of images (B, C, H, W) uint8, (B, F) each."""
             array = images.cpu().numpy()
             rows = (getattr(self.extractor, self.layers[name])(array) for name in self.features_list)
             return tuple(torch.from_numpy(row) for row in rows)

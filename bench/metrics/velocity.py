@@ -68,7 +68,7 @@ def squared_errors(given: Given, times: Sequence[float], draws: int) -> Floats:
         for place, time in enumerate(times):
             part = slice(place * draws, (place + 1) * draws)
             t = torch.tensor([time], dtype=torch.float64)
-            alpha, spread = exact.path.alpha(t), (exact.path.sigma(t) ** 2 + exact.path.gamma(t) ** 2).sqrt()
+            alpha, spread = exact.path.alpha(t), exact.path.noise_variance(t).sqrt()
             x_t = float(alpha) * x1[part] + float(spread) * noise[part]
             difference = given.field(t[0], x_t) - exact.regressed(t[0], x_t)
             errors.append(float((difference**2).flatten(1).sum(1).mean()))

@@ -61,7 +61,7 @@ class _ExactField(nn.Module):
         if self.prediction == "data":
             return data
         if self.prediction == "noise":
-            return -(self.path.sigma(t) ** 2 + self.path.gamma(t) ** 2).sqrt().to(x).view(tail) * score
+            return -self.path.noise_variance(t).sqrt().to(x).view(tail) * score
         if self.target == "displacement":
             return velocity + self.path.gamma_d_gamma(t).to(x).view(tail) * score
         return velocity
@@ -92,8 +92,8 @@ class OracleField(_ExactField):
         """Sums over components; x: (B, d), t: (B,)."""
         path, kind = self.path, x.dtype
         alpha, d_alpha = (c.to(kind)[:, None] for c in (path.alpha(t), path.d_alpha(t)))
-        noise = (path.sigma(t) ** 2 + path.gamma(t) ** 2).to(kind)[:, None, None]
-        turn = (path.sigma_d_sigma(t) + path.gamma_d_gamma(t)).to(kind)[:, None, None]
+        noise = path.noise_variance(t).to(kind)[:, None, None]
+        turn = path.s_d_s(t).to(kind)[:, None, None]
         means, axes = self.means.to(kind), self.axes.to(kind)
         spread = self.variances.to(kind)
         a2 = alpha[..., None] ** 2
@@ -131,8 +131,8 @@ class PointsField(_ExactField):
         """Sums over training points, in chunks of bounded memory; x: (B, *S), t: (B,)."""
         path, t, wide = self.path, t.double(), x.double().flatten(1)
         alpha, d_alpha = path.alpha(t)[:, None], path.d_alpha(t)[:, None]
-        noise = (path.sigma(t) ** 2 + path.gamma(t) ** 2)[:, None]
-        turn = (path.sigma_d_sigma(t) + path.gamma_d_gamma(t))[:, None]
+        noise = path.noise_variance(t)[:, None]
+        turn = path.s_d_s(t)[:, None]
         rows = max(1, CELLS // len(self.points))
         parts = zip(wide.split(rows), alpha.split(rows), noise.split(rows), strict=True)
         data = torch.cat([self._mean(*part) for part in parts])

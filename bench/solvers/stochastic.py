@@ -51,6 +51,7 @@ class EulerMaruyama(FixedStep, ProcessSolver):
         knots = self.knots()
 
         def walk(x: Tensor) -> Iterator[Tensor]:
+            """The states at knots[1:], one a step."""
             asked = knots.to(x.device, x.dtype).unbind()
             for step, (t0, h) in enumerate(zip(knots.tolist(), knots.diff().tolist(), strict=False)):
                 v, eps = velocity(asked[step], x), self.diffusion(t0)
@@ -80,6 +81,7 @@ class DDIM(FixedStep, ProcessSolver):
         knots = self.knots()
 
         def walk(x: Tensor) -> Iterator[Tensor]:
+            """The states at knots[1:], one a step."""
             asked, ends = knots.to(x.device, x.dtype).unbind(), knots.tolist()
             for step in range(self.steps):
                 data, rest = process.ends(asked[step], x, velocity(asked[step], x))

@@ -273,6 +273,29 @@ def test_a_death_in_a_cohort_costs_the_guilty_training_alone(bench, suite, tmp_p
     assert cells[cells["status"] == "failed"]["reason"].str.contains("SIGKILL").all()
 
 
+def test_a_member_that_raises_fails_alone(bench, suite, tmp_path):
+    (tmp_path / "raising.py").write_text(
+        dedent("""
+        from dataclasses import dataclass
+        from bench.paths import Linear
+
+        @dataclass(frozen=True)
+        class Raising(Linear):
+            "Has no velocity to learn."
+            def velocity(self, t, x0, x1, xi):
+                raise ZeroDivisionError("by design")
+
+        PATHS = {"raising": Raising}
+        """)
+    )
+    results = tmp_path / "results"
+    file = suite(("question:", "plugins: [raising.py]\n    question:"), ("noisy_bridge", "raising"))
+    bench("run", file, "--results", results, status=1)
+    cells = table(results / "tiny", "cells")
+    assert dict(cells.groupby(["path", "status"]).size()) == {("linear", "ok"): 4, ("raising", "failed"): 4}
+    assert cells[cells["status"] == "failed"]["reason"].str.contains("by design").all()
+
+
 def test_a_damaged_entry_is_said_set_aside_and_done_again(bench, suite, results):
     victim = Path(entries(results, "train")[0]).parent / "losses.npy"
     content = victim.read_bytes()
