@@ -21,6 +21,8 @@ Albergo et al. 2023, arXiv:2303.08797; Ma et al. 2024, arXiv:2401.08740, section
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -28,8 +30,10 @@ from bench.interfaces import Noise, Path, Process
 from bench.predictions import asked_time
 from bench.seeds import stream
 
-ROWS = 1024
-"""Points whose noise is drawn together, so that no result depends on how samples are batched."""
+ROWS, VALUES = 1024, 1 << 15
+"""Points whose noise is drawn together, or as many of them as make so many numbers: of images few, so that a batch
+draws little that it has no use for. They follow from a point's shape alone, and no result from how samples are batched.
+"""
 
 
 def process_of(path: Path, target: str = "exact", prediction: str = "velocity") -> Process:
@@ -71,16 +75,17 @@ def brownian(seed: int, first: int, x: Tensor, replica: int = 0) -> Noise:
 
     Addressed by seed, step and point, and drawn in float64: cells of one seed share them, whatever their batches.
     """
+    rows = max(1, min(ROWS, VALUES // math.prod(x.shape[1:])))
     last = first + len(x)
-    chunks = range(first // ROWS, (last - 1) // ROWS + 1)
+    chunks = range(first // rows, (last - 1) // rows + 1)
 
     def noise(step: int) -> Tensor:
         """As `Noise`: (B, *S)."""
         drawn = [
-            torch.randn(ROWS, *x.shape[1:], dtype=torch.float64, generator=stream(seed, f"sde/{chunk}", step, replica))
+            torch.randn(rows, *x.shape[1:], dtype=torch.float64, generator=stream(seed, f"sde/{chunk}", step, replica))
             for chunk in chunks
         ]
-        skipped = first - chunks[0] * ROWS
+        skipped = first - chunks[0] * rows
         return torch.cat(drawn)[skipped : skipped + len(x)].to(x.device, x.dtype)
 
     return noise

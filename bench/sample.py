@@ -23,11 +23,14 @@ from bench.settings import Sampling
 if TYPE_CHECKING:
     from bench.interfaces import Floats
 
-FRAMES = 41
+FRAMES = 51
 """Times at which the way from noise to data is kept, evenly spaced over [0, 1] with both ends."""
 
 FRAME_POINTS = 512
-"""Points of the first repeat whose way is kept."""
+"""Points of the first repeat whose way is kept, if they are points of the plane."""
+
+FRAME_VALUES = 1 << 15
+"""Numbers of one such time at most: of 28 x 28 images 41 are kept."""
 
 
 Predictor = Callable[[Tensor, Tensor], Tensor]
@@ -82,7 +85,7 @@ class Conditional:
     """
 
     def __init__(
-        self, module: nn.Module, classes: int, guidance: float | None, made: Callable[[Predictor], Field]
+        self, module: Callable[..., Tensor], classes: int, guidance: float | None, made: Callable[[Predictor], Field]
     ) -> None:
         self.module, self.classes, self.made = module, classes, made
         self.weight = 1.0 if guidance is None else guidance
@@ -189,7 +192,8 @@ def sample(
         calls, rejected = calls + counted.calls, rejected + solution.rejected
         ends.append(solution.states[-1])
         if frames is None:
-            frames = solution.states[:, : min(FRAME_POINTS, job.sampling.n)].cpu().double().numpy()
+            kept = min(FRAME_POINTS, max(1, FRAME_VALUES // prod(job.shape)), job.sampling.n)
+            frames = solution.states[:, :kept].cpu().double().numpy()
         report(number + 1, len(pieces))
     end = torch.cat(ends).unflatten(0, (job.sampling.repeats, job.sampling.n)).cpu().double().numpy()
     seconds = time.perf_counter() - began
@@ -209,7 +213,19 @@ def advance(job: SampleJob, field: Field, x: Tensor, times: Tensor, first: int =
     return job.solver.solve(field, x, times)
 
 
-def load(net: nn.Module, weights: dict[str, Tensor], device: torch.device) -> nn.Module:
-    """The net with these weights, on the device, for evaluation."""
+def load(
+    net: nn.Module, weights: dict[str, Tensor], device: torch.device, precision: str = "fp32"
+) -> Callable[..., Tensor]:
+    """The net with these weights, on the device, for evaluation; under autocast if bf16, answering in x's precision."""
     net.load_state_dict(weights)
-    return net.to(device).eval().requires_grad_(False)
+    net.to(device).eval().requires_grad_(False)
+    if precision == "fp32":
+        return net
+
+    def ask(x: Tensor, *condition: Tensor) -> Tensor:
+        """What the net says at x: (B, *S), and whatever else it takes."""
+        with torch.autocast(device.type, torch.bfloat16):
+            answer: Tensor = net(x, *condition)
+        return answer.to(x.dtype)
+
+    return ask

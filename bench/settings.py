@@ -62,7 +62,8 @@ class Sampling:
     proportional` scores against modes in proportion with quasi-random points inside each, `independent` against
     a random draw, as most papers do; it adds the draw's own noise to every score. `guidance: w` takes the field
     v(x) + w (v(x | class) - v(x)) of a conditional net, point i being of class i modulo the number of classes; none is
-    the conditional field itself (w = 1), which costs one evaluation of the net where others cost two.
+    the conditional field itself (w = 1), which costs one evaluation of the net where others cost two. `precision: bf16`
+    asks the net under autocast, with float32 weights and states; tolerances below 1e-3 then ask for more than it says.
     """
 
     n: Annotated[int, Ge(2), Le(1_000_000)] = 1024
@@ -72,3 +73,4 @@ class Sampling:
     weights: Literal["raw", "ema"] = "raw"
     reference: Literal["proportional", "independent"] = "proportional"
     guidance: Annotated[float, Ge(0)] | None = None
+    precision: Literal["fp32", "bf16"] = "fp32"

@@ -15,6 +15,9 @@ ROUNDS = 5
 ENOUGH_SECONDS = 0.3
 """A candidate timed three times and for this long sits out the later rounds."""
 
+LONG_SECONDS = 10.0
+"""A candidate timed for this long sits out the later rounds, however few it had."""
+
 BUSY = 0.9
 """Share of processor time in wall-clock time under which the machine is said to have been busy."""
 
@@ -41,7 +44,8 @@ def measure(calls: Sequence[Callable[[], object]], firsts: Sequence[float], devi
     shares: list[list[float]] = [[] for _ in calls]
     for number in range(ROUNDS):
         for index, call in enumerate(calls):
-            if number >= 3 and sum(walls[index]) >= ENOUGH_SECONDS:
+            spent = sum(walls[index])
+            if spent >= LONG_SECONDS or (number >= 3 and spent >= ENOUGH_SECONDS):
                 continue
             wall, share = _clock(call, device)
             walls[index].append(wall)

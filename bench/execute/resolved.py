@@ -86,7 +86,7 @@ class Resolved:
         if "train" in self.work.inputs:
             name = self.component("sampling").weights
             weights = load_file(Path(self.work.inputs["train"]) / f"weights_{name}.safetensors")
-        seen = sample.load(module, weights, self.device)
+        seen = sample.load(module, weights, self.device, self.component("sampling").precision)
 
         def made(predictor: sample.Predictor) -> Field:
             """The field of what a net predicts."""

@@ -89,7 +89,7 @@ def score_vs_seconds(results: Results, score: Score) -> Iterator[Drawing]:
         roles = _roles(results, points)
         on = f" on {device}" if len(times) > 1 else ""
         caption = (
-            f"{_name(score)} over the time that one batch of samples takes{on}, both axes logarithmic. "
+            f"{_name(score)} over the time that the samples of one evaluation take{on}, both axes logarithmic. "
             f"{_better(score)} Points are means over seeds; the ringed ones on the line are the front: no other "
             f"point of the panel is as fast and as good.{_floor_words(points, score)}"
         )

@@ -218,7 +218,7 @@ def _reading(results: Results) -> list[tuple[str, str]]:
         paragraphs.append(("NFE", text))
     if devices := results.times("sample_seconds"):
         on = " or ".join(name for name in devices if name) or "one device"
-        text = f"median seconds for one batch of samples, warm, on {on}; times of different devices do not compare."
+        text = f"median seconds for one evaluation's samples, warm, on {on}; times of different devices do not compare."
         paragraphs.append(("Sampling time", text))
     return paragraphs
 
