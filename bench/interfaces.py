@@ -350,6 +350,7 @@ class Given:
     `field` takes a scalar t and x: (B, *S) of any precision, asks the net in the net's own and answers in x's;
     it is differentiable in x. start_scale: standard deviation of the normal start law, none for another source.
     integrate(velocity, x, steps): the state at t = 1 of a fine fixed-step flow from x at t = 0.
+    prepared: what the metric `prepares`, where it has been made.
     """
 
     samples: Floats | None = None
@@ -364,6 +365,7 @@ class Given:
     field: Field | None = None
     oracle: Exact | None = None
     integrate: Integrate | None = None
+    prepared: NDArray[np.generic] | None = None
     seed: int = 0
     repeat: int = 0
 
@@ -372,12 +374,29 @@ INPUTS = ("samples", "start", "trajectory", "reference", "floor", "law", "traini
 """Every input that a metric may declare; `Given` says what each is."""
 
 
+class Preparation(ABC):
+    """What metrics work out of a law once, whatever the samples: features of real images, say.
+
+    A frozen dataclass. It is made by a job of its own, kept in the store, and given to every score that asks for it.
+    """
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """What tells it from other preparations, the contents of files that it reads among it."""
+
+    @abstractmethod
+    def make(self, law: Dataset) -> NDArray[np.generic]:
+        """The array. Raises Undefined for a law that has none."""
+
+
 class Metric(ABC):
     """A pure function of its declared inputs; it never writes into them.
 
     `values` names what `measure` returns. `floored` says that the score of a perfect sampler is not 0 and
-    is reported beside it; a floored metric declares samples, reference and law alone. A higher `version`
-    makes stored scores of this metric stale.
+    is reported beside it; a floored metric declares samples, reference and law alone. The floor is the score of
+    `Given.floor`'s kind of samples, or, where `draws_floor` says so, the mean of `floors`, the same for every seed.
+    A higher `version` makes stored scores of this metric stale.
     """
 
     values: ClassVar[Mapping[str, Measured]]
@@ -385,6 +404,7 @@ class Metric(ABC):
     floored: ClassVar[bool] = True
     excess: ClassVar[bool] = True
     """Squares of score and floor subtract, so that sqrt|score^2 - floor^2| is what the score holds beyond its floor."""
+    draws_floor: ClassVar[bool] = False
     symmetric: ClassVar[bool] = True
     """Samples and reference may be exchanged in values for which lower is better; False for a divergence."""
     version: ClassVar[int] = 1
@@ -395,6 +415,20 @@ class Metric(ABC):
 
         Raises Undefined where the metric has no value for such a cell, another JobError where it failed.
         """
+
+    def label(self, value: str) -> str:
+        """The name of a value in tables: with what its numbers cannot be compared without, such as an extractor."""
+        return value
+
+    def prepares(self) -> Preparation | None:
+        """What comes as `Given.prepared`, if it has been made; a metric that lacks it makes its own."""
+        return None
+
+    def floors(
+        self, law: Dataset, n: int, seed: int, prepared: NDArray[np.generic] | None = None
+    ) -> Mapping[str, Sequence[float]]:
+        """What n points of the law score in several draws, a list for each value; only asked if `draws_floor`."""
+        raise NotImplementedError(f"{type(self).__name__} has draws_floor and lacks floors")
 
 
 def checked_times(times: Sequence[float] | Tensor) -> Tensor:

@@ -156,7 +156,8 @@ class _Planner:
             )
         )
         for metric in self.suite.metrics:
-            shared.floors[str(metric.name)] = self._floor(metric, shared.reference)
+            shared.prepared[str(metric.name)] = self._prepared(metric, law)
+            shared.floors[str(metric.name)] = self._floor(metric, shared)
         return shared
 
     def _train(self, values: dict[str, Config], seed: int, replica: int) -> JobId:
@@ -279,14 +280,54 @@ class _Planner:
             about += [known.law]
         if "training" in asked:
             about += [known.values["dataset"]]
+        inputs |= known.prepared[str(metric.name)]
         return self._scored("score", metric, inputs, drawn, about)
 
-    def _floor(self, metric: Config, reference: JobId) -> JobId | None:
-        component, of = self._component(metric), self.jobs[reference]
-        if not component.floored:
+    def _prepared(self, metric: Config, law: Config) -> dict[str, JobId]:
+        """As an input: what the metric works out of the law once."""
+        preparation = self._component(metric).prepares()
+        if preparation is None:
+            return {}
+        job = Job(
+            "reference",
+            key_of("prepared", [type(preparation).__name__, preparation.name, law.digest]),
+            build([], [type(preparation), type(self._component(law))]),
+            {"metric": metric, "dataset": law},
+            seed=0,
+            replica=0,
+            group=f"prepared/{preparation.name}/{law.name}",
+            options={"of": "metric"},
+        )
+        return {"prepared": self._add(job)}
+
+    def _floor(self, metric: Config, known: _Shared) -> JobId | None:
+        component, reference = self._component(metric), known.reference
+        if not component.floored or reference is None:
             return None
+        of, inputs = self.jobs[reference], known.prepared[str(metric.name)]
+        if component.draws_floor:
+            return self._drawn_floor(metric, known.law, self._component(of.configs["sampling"]).n, inputs)
         about = [of.configs["dataset"]] if "law" in component.inputs else []
-        return self._scored("floor", metric, {"reference": reference}, of, about)
+        return self._scored("floor", metric, {"reference": reference, **inputs}, of, about)
+
+    def _drawn_floor(self, metric: Config, law: Config, n: int, inputs: Mapping[str, JobId]) -> JobId:
+        """A floor of draws of its own, one for all seeds."""
+        component = self._component(metric)
+        parts = [metric.digest, component.version, law.digest, n, *(key for _, key in inputs.values())]
+        classes = [type(component), type(self._component(law))]
+        return self._add(
+            Job(
+                "floor",
+                key_of("floor", parts),
+                build(["bench.score"], classes, [self.jobs[i].build for i in inputs.values()]),
+                {"metric": metric, "dataset": law},
+                seed=0,
+                replica=0,
+                inputs=inputs,
+                group=f"floor/{metric.digest[:12]}/{n}",
+                options={"n": n},
+            )
+        )
 
     def _scored(
         self, kind: str, metric: Config, inputs: Mapping[str, JobId], of: Job, about: Sequence[Config]
@@ -352,4 +393,5 @@ class _Shared:
     train_time: JobId | None = None
     reference: JobId | None = None
     floors: dict[str, JobId | None] = field(default_factory=dict)
+    prepared: dict[str, dict[str, JobId]] = field(default_factory=dict)
     drawn: dict[tuple[Config, Config], dict[str, JobId | None]] = field(default_factory=dict)

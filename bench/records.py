@@ -21,6 +21,7 @@ from bench.stats import excess
 
 if TYPE_CHECKING:
     from bench.execute import Outcome, Results
+    from bench.interfaces import Metric
     from bench.plan import JobId, Plan
     from bench.suite import Suite
     from bench.suite.model import Claim, Published
@@ -91,11 +92,17 @@ def records_table(suite: Suite, plan: Plan, results: Results, cells: pd.DataFram
     head = cells[["cell", "seed", *suite.axes]]
     sizes = [int(config.values["n"]) for config in suite.cells.configs["sampling"]]
     n = np.asarray(sizes)[suite.cells.index["sampling"]]
-    rows = [row for cell in range(len(cells)) for row in _rows(suite, plan, results, cell, int(n[cell]))]
+    metrics = _metrics(suite)
+    rows = [row for cell in range(len(cells)) for row in _rows(metrics, plan, results, cell, int(n[cell]))]
     return head.merge(pd.DataFrame(rows), on="cell")
 
 
-def _rows(suite: Suite, plan: Plan, results: Results, cell: int, n: int) -> Iterator[dict[str, Any]]:
+def _metrics(suite: Suite) -> dict[str, Metric]:
+    """The suite's metrics by name."""
+    return {str(config.name): suite.tables.build(config) for config in suite.metrics}
+
+
+def _rows(metrics: Mapping[str, Metric], plan: Plan, results: Results, cell: int, n: int) -> Iterator[dict[str, Any]]:
     for name, (kind, unit, direction) in AUTOMATIC.items():
         job = plan.cells[kind][cell]
         if job is None and cell not in plan.refused:
@@ -105,23 +112,25 @@ def _rows(suite: Suite, plan: Plan, results: Results, cell: int, n: int) -> Iter
         note = "machine busy" if kind in CLOCKS and outcome.entry and outcome.entry.job["busy"] else ""
         yield _row(cell, name, value, unit, direction, n, outcome, note=note)
     spent, last = 0.0, None
-    for metric in suite.metrics:
-        cls: Any = suite.tables.cls("metric", metric.name)
-        done = _outcome(plan, results, cell, plan.cells[f"score/{metric.name}"][cell])
+    for key, metric in metrics.items():
+        done = _outcome(plan, results, cell, plan.cells[f"score/{key}"][cell])
         spent += done.entry.job["score_seconds"] if done.ok and done.entry else math.nan
         scored = _unless_undefined(done)
-        floor_job = plan.cells[f"floor/{metric.name}"][cell]
+        floor_job = plan.cells[f"floor/{key}"][cell]
         floored = _unless_undefined(_outcome(plan, results, cell, floor_job))
-        for name, measured in cls.values.items():
-            unit, direction = measured.unit, measured.direction
-            values = _values(scored, name)
+        for value, measured in metric.values.items():
+            name, unit, direction = metric.label(value), measured.unit, measured.direction
+            values = _values(scored, value)
             yield _row(cell, name, _mean(values), unit, direction, n, scored)
-            if floor_job is None:
+            if floor_job is None or direction == "none":
                 continue
-            floors = _values(floored, name)
-            note = _floor_note(plan, results, cell)
+            floors = _values(floored, value)
+            note = "" if metric.draws_floor else _floor_note(plan, results, cell)
             yield _row(cell, f"{name}_floor", _mean(floors), unit, "none", n, floored, note=note)
-            if not cls.excess:
+            if metric.draws_floor:
+                sd = float(np.std(floors, ddof=1)) if len(floors) > 1 else None
+                yield _row(cell, f"{name}_floor_sd", sd, unit, "none", n, floored)
+            if not metric.excess:
                 continue
             both = scored if not scored.ok else floored
             over = excess(values, floors) if values and floors else None
@@ -233,10 +242,12 @@ def page(
         name: {"unit": unit, "direction": direction, "floored": False}
         for name, (_, unit, direction) in AUTOMATIC.items()
     }
-    for metric in suite.metrics:
-        cls: Any = suite.tables.cls("metric", metric.name)
-        for name, measured in cls.values.items():
-            values[name] = {"unit": measured.unit, "direction": measured.direction, "floored": cls.floored}
+    shown = dict[str, str]()
+    for metric in _metrics(suite).values():
+        for value, measured in metric.values.items():
+            shown[value] = name = metric.label(value)
+            shown[f"{value}_excess"] = f"{name}_excess"
+            values[name] = {"unit": measured.unit, "direction": measured.direction, "floored": metric.floored}
     return {
         "suite": suite.name,
         "report": _report_code(),
@@ -245,8 +256,8 @@ def page(
         "seeds": list(suite.seeds),
         "axes": list(suite.axes),
         "fixed": fixed(suite),
-        "claims": [_claim(claim) for claim in suite.claims],
-        "published": [_published(number) for number in suite.published],
+        "claims": [_claim(claim, shown) for claim in suite.claims],
+        "published": [_published(number, shown) for number in suite.published],
         "exclusions": [{"where": e.where, "because": e.because, "cells": e.count} for e in suite.exclusions],
         "metrics": [metric.name for metric in suite.metrics],
         "values": values,
@@ -265,10 +276,10 @@ def page(
     }
 
 
-def _claim(claim: Claim) -> dict[str, Any]:
+def _claim(claim: Claim, shown: Mapping[str, str]) -> dict[str, Any]:
     return {
         "claim": claim.claim,
-        "metric": claim.metric,
+        "metric": shown.get(claim.metric, claim.metric),
         "better": _selector(claim.better),
         "than": _selector(claim.than),
         "by": claim.by,
@@ -278,10 +289,10 @@ def _claim(claim: Claim) -> dict[str, Any]:
     }
 
 
-def _published(number: Published) -> dict[str, Any]:
+def _published(number: Published, shown: Mapping[str, str]) -> dict[str, Any]:
     return {
         "where": number.where,
-        "metric": number.metric,
+        "metric": shown.get(number.metric, number.metric),
         "mean": number.mean,
         "sd": number.sd,
         "n": number.n,

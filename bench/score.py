@@ -11,6 +11,9 @@ from bench.errors import Diverged
 from bench.interfaces import Dataset, Exact, Field, Given, Integrate, Metric
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from bench.interfaces import Floats
 
 REPEATED = ("samples", "start", "reference", "floor")
@@ -35,6 +38,7 @@ class Inputs:
     field: Field | None = None
     oracle: Exact | None = None
     integrate: Integrate | None = None
+    prepared: NDArray[np.generic] | None = None
     seed: int = 0
 
 
@@ -75,4 +79,4 @@ def _given(metric: Metric, inputs: Inputs, repeat: int) -> Given:
         whole["start_scale"] = inputs.start_scale
     if declared & {"field", "oracle"}:
         whole["integrate"] = inputs.integrate
-    return Given(**arrays, **whole, seed=inputs.seed, repeat=repeat)
+    return Given(**arrays, **whole, prepared=inputs.prepared, seed=inputs.seed, repeat=repeat)

@@ -148,6 +148,8 @@ def _keep_trained(job: Resolved, trained: train.Trained) -> dict[str, Any]:
 
 
 def _reference(job: Resolved, send: Send) -> dict[str, Any]:
+    if job.work.options.get("of") == "metric":
+        return _prepare(job)
     settings = job.component("sampling")
     made = reference.reference(
         reference.ReferenceJob(
@@ -166,6 +168,13 @@ def _reference(job: Resolved, send: Send) -> dict[str, Any]:
         for name, array in zip(("density_x", "density_y", "density"), made.density, strict=True):
             job.keep(name, array.astype(np.float32))
     return {"floor": job.work.options["floor"], "n": settings.n, "repeats": settings.repeats}
+
+
+def _prepare(job: Resolved) -> dict[str, Any]:
+    """What metrics work out of a law once; of a law that has no such thing there is no array."""
+    with suppress(Undefined):  # the metric says so of each cell
+        job.keep("prepared", job.component("metric").prepares().make(job.component("dataset")))
+    return {}
 
 
 def _sample(job: Resolved, send: Send) -> dict[str, Any]:
@@ -194,7 +203,11 @@ def _score(job: Resolved, send: Send) -> dict[str, Any]:
     values: dict[str, list[float]] = {}
     undefined = ""
     try:
-        values = score.score(metric, _inputs(job, set(metric.inputs)))
+        if job.work.kind == "floor" and metric.draws_floor:
+            n, law = job.work.options["n"], job.component("dataset")
+            values = {name: list(of) for name, of in metric.floors(law, n, job.work.seed, job.prepared()).items()}
+        else:
+            values = score.score(metric, _inputs(job, set(metric.inputs)))
     except Undefined as error:  # an answer, kept like any other: the same cell will never have this value
         undefined = str(error)
     repeats = max((len(numbers) for numbers in values.values()), default=0)
@@ -228,7 +241,7 @@ def _inputs(job: Resolved, asked: set[str]) -> score.Inputs:
         given["field"] = exact.in_own_precision(*job.field())
     if asked & {"start", "field"}:
         given["start_scale"] = exact.start_scale(job.sample_job())
-    return score.Inputs(**given, integrate=exact.integrate, seed=job.work.seed)
+    return score.Inputs(**given, integrate=exact.integrate, prepared=job.prepared(), seed=job.work.seed)
 
 
 STAGES: dict[str, Callable[[Resolved, Send], dict[str, Any]]] = {

@@ -41,6 +41,11 @@ class Resolved:
         array: np.ndarray[Any, Any] = np.load(Path(self.work.inputs[role]) / f"{name}.npy", allow_pickle=False)
         return array
 
+    def prepared(self) -> np.ndarray[Any, Any] | None:
+        """What a metric works out of its law once, where it does and has."""
+        there = "prepared" in self.work.inputs and Path(self.work.inputs["prepared"], "prepared.npy").is_file()
+        return self.input("prepared", "prepared") if there else None
+
     @property
     def seed(self) -> int:
         """The seed of what is fixed once per seed, replica included."""

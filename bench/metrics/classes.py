@@ -8,13 +8,36 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from bench.interfaces import Dataset, Measured
-from bench.metrics.extractor import CLASSES, Part, extractor, known_logits
+from bench.interfaces import Dataset, Measured, Preparation
+from bench.metrics.extractor import CLASSES, ExtractorName, extractor, pictures, refuse_points, tag
 from bench.metrics.fidelity import ImageMetric
 
 if TYPE_CHECKING:
     from bench.metrics.extractor import Bytes
     from bench.metrics.fidelity import Seen
+
+
+@dataclass(frozen=True)
+class Classes(Preparation):
+    """The classes of all test images as the classifier sees them, (N,)."""
+
+    extractor: ExtractorName = "lenet64"
+    weights: str | None = None
+
+    @property
+    def name(self) -> str:
+        """`classes/lenet64@1a2b3c`."""
+        return f"classes/{tag(self.extractor, self.weights)}"
+
+    def make(self, law: Dataset) -> Seen:
+        """Asked of the classifier anew."""
+        refuse_points(law)
+        return _classes(self.extractor, self.weights, pictures(law, "test"))
+
+
+def _classes(name: ExtractorName, weights: str | None, images: Bytes) -> Seen:
+    classes: Seen = extractor(name, weights).logits(images).argmax(axis=1)
+    return classes
 
 
 @dataclass(frozen=True)
@@ -29,13 +52,11 @@ class ClassHistogram(ImageMetric):
 
     def seen(self, images: Bytes) -> Seen:
         """The class of each image, (n,)."""
-        classes: Seen = extractor(self.extractor, self.weights).logits(images).argmax(axis=1)
-        return classes
+        return _classes(self.extractor, self.weights, images)
 
-    def known(self, law: Dataset, part: Part) -> Seen:
-        """The class of each image of a part, (N,), as the classifier sees it."""
-        classes: Seen = known_logits(extractor(self.extractor, self.weights), law, part).argmax(axis=1)
-        return classes
+    def prepares(self) -> Preparation:
+        """The class of each test image."""
+        return Classes(self.extractor, self.weights)
 
     def compare(self, seen: Seen, real: Seen, generator: np.random.Generator) -> Mapping[str, float]:
         """Total variation of classes (n,) and (N,)."""

@@ -11,6 +11,7 @@ import hashlib
 import pickle
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -22,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from bench.errors import JobError, Unavailable, Undefined
-from bench.interfaces import Dataset
+from bench.interfaces import Dataset, Preparation
 from bench.seeds import address, stream
 
 if TYPE_CHECKING:
@@ -312,21 +313,30 @@ def pictures(law: Dataset, part: Part) -> Bytes:
     return law.pictures(part)[0]
 
 
-@functools.lru_cache(maxsize=16)
-def known_features(of: Extractor, law: Dataset, part: Part) -> Singles:
-    """Features of all images of a part, (N, F): computed once and kept. Read-only."""
-    return _frozen(of.features(pictures(law, part)))
+@dataclass(frozen=True)
+class Features(Preparation):
+    """Features of all images of a part of the data, (N, F) float32."""
+
+    extractor: ExtractorName = "lenet64"
+    weights: str | None = None
+    part: Part = "test"
+
+    @property
+    def name(self) -> str:
+        """`features/lenet64@1a2b3c/test`."""
+        return f"features/{tag(self.extractor, self.weights)}/{self.part}"
+
+    def make(self, law: Dataset) -> Singles:
+        """Computed once per process and kept; read-only."""
+        refuse_points(law)
+        return _features(self, law)
 
 
 @functools.lru_cache(maxsize=16)
-def known_logits(of: Extractor, law: Dataset, part: Part) -> Singles:
-    """Logits of all images of a part, (N, K): computed once and kept. Read-only."""
-    return _frozen(of.logits(pictures(law, part)))
-
-
-def _frozen(array: Singles) -> Singles:
-    array.setflags(write=False)
-    return array
+def _features(of: Features, law: Dataset) -> Singles:
+    made = extractor(of.extractor, of.weights).features(pictures(law, of.part))
+    made.setflags(write=False)
+    return made
 
 
 @functools.cache

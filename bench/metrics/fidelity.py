@@ -17,8 +17,8 @@ import torch
 from annotated_types import Gt
 
 from bench.errors import Diverged, Undefined
-from bench.interfaces import Dataset, Given, Measured, Metric
-from bench.metrics.extractor import ExtractorName, Part, extractor, known_features, pictures, refuse_points, tag
+from bench.interfaces import Dataset, Given, Measured, Metric, Preparation
+from bench.metrics.extractor import ExtractorName, Features, extractor, pictures, refuse_points, tag
 from bench.seeds import numpy_stream
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ class ImageMetric(Metric):
 
     inputs: ClassVar[tuple[str, ...]] = ("samples", "law")
     excess: ClassVar[bool] = False
+    draws_floor: ClassVar[bool] = True
 
     extractor: ExtractorName = "lenet64"
     weights: str | None = None
@@ -71,12 +72,13 @@ class ImageMetric(Metric):
         assert given.law is not None
         refuse_points(given.law)
         seen = self.seen(as_bytes(given.samples))
-        return self.compare(seen, self.known(given.law, "test"), numpy_stream(given.seed, "images", given.repeat))
+        real = self.prepares().make(given.law) if given.prepared is None else given.prepared
+        return self.compare(seen, real, numpy_stream(given.seed, "images", given.repeat))
 
-    def floors(self, law: Dataset, n: int, seed: int) -> dict[str, list[float]]:
+    def floors(self, law: Dataset, n: int, seed: int, prepared: Seen | None = None) -> dict[str, list[float]]:
         """What n training images score, drawn at random without replacement; a list of ten draws for each value."""
         refuse_points(law)
-        train, real = pictures(law, "train"), self.known(law, "test")
+        train, real = pictures(law, "train"), self.prepares().make(law) if prepared is None else prepared
         if n > len(train):
             raise Undefined(f"no floor for {n:,} samples: the data have {len(train):,} training images; ask for fewer")
         drawn = [numpy_stream(seed, "floor/images", d).choice(len(train), n, replace=False) for d in range(DRAWS)]
@@ -88,18 +90,13 @@ class ImageMetric(Metric):
         ]
         return {name: [row[name] for row in measured] for name in self.values}
 
-    def floor(self, law: Dataset, n: int, seed: int) -> dict[str, tuple[float, float]]:
-        """Mean and standard deviation of each value over the draws of `floors`."""
-        drawn = self.floors(law, n, seed)
-        return {name: (float(np.mean(of)), float(np.std(of, ddof=1))) for name, of in drawn.items()}
-
     def seen(self, images: Bytes) -> Seen:
         """What is compared: a row for each image, its features unless said otherwise."""
         return extractor(self.extractor, self.weights).features(images)
 
-    def known(self, law: Dataset, part: Part) -> Seen:
-        """The same for all images of a part of the data, kept from one call to the next."""
-        return known_features(extractor(self.extractor, self.weights), law, part)
+    def prepares(self) -> Preparation:
+        """The same of all test images."""
+        return Features(self.extractor, self.weights)
 
     @abstractmethod
     def compare(self, seen: Seen, real: Seen, generator: np.random.Generator) -> Mapping[str, float]:

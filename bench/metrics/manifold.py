@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, ClassVar
@@ -12,7 +11,7 @@ import torch
 from annotated_types import Gt
 
 from bench.errors import Undefined
-from bench.interfaces import Dataset, Given, Measured, Metric
+from bench.interfaces import Dataset, Given, Measured, Metric, Preparation
 from bench.metrics.extractor import pictures, refuse_points
 from bench.metrics.fidelity import ImageMetric, as_bytes
 from bench.seeds import numpy_stream
@@ -20,6 +19,7 @@ from bench.seeds import numpy_stream
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from bench.interfaces import Floats
     from bench.metrics.extractor import Bytes
     from bench.metrics.fidelity import Seen
 
@@ -91,15 +91,26 @@ class NearestTrainingImage(Metric):
         if given.samples.shape[1:] != train.shape[1:]:
             raise Undefined(f"samples of shape {given.samples.shape[1:]} beside images of shape {train.shape[1:]}")
         own = _to_nearest(as_bytes(given.samples), train)
-        return {"nearest_training_image": own, "nearest_training_image_ratio": own / _fresh(given.law)}
+        fresh = float((self.prepares().make(given.law) if given.prepared is None else given.prepared)[0])
+        return {"nearest_training_image": own, "nearest_training_image_ratio": own / fresh}
+
+    def prepares(self) -> Preparation:
+        """What new data would score."""
+        return FreshDistance()
 
 
-@functools.lru_cache(maxsize=16)
-def _fresh(law: Dataset) -> float:
-    """Mean distance of test images to the nearest training image."""
-    test = pictures(law, "test")
-    rows = numpy_stream(0, "fresh images").choice(len(test), min(FRESH, len(test)), replace=False)
-    return _to_nearest(test[np.sort(rows)], pictures(law, "train"))
+@dataclass(frozen=True)
+class FreshDistance(Preparation):
+    """Mean distance of 1000 random test images to the nearest training image, (1,)."""
+
+    name: ClassVar[str] = "fresh distance"
+
+    def make(self, law: Dataset) -> Floats:
+        """Measured anew."""
+        refuse_points(law)
+        test = pictures(law, "test")
+        rows = numpy_stream(0, "fresh images").choice(len(test), min(FRESH, len(test)), replace=False)
+        return np.array([_to_nearest(test[np.sort(rows)], pictures(law, "train"))])
 
 
 def _to_nearest(images: Bytes, train: Bytes) -> float:

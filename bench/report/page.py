@@ -209,6 +209,12 @@ def _reading(results: Results) -> list[tuple[str, str]]:
         text = "what a perfect sampler would score against the same reference with as many samples."
         if any(score.approximate for score in scores):
             text += " `≈` marks a floor from a second draw of the data, where the exact flow is not known."
+        for score in scores:
+            if score.floor_sd:
+                mean, sd = (wide[column].mean() for column in (score.floor, score.floor_sd))
+                text += (
+                    f" {score.key}: {mean:.3g}, with a standard deviation of {sd:.2g} over random draws of the data."
+                )
         paragraphs.append(("Floor", text))
     if any(score.excess for score in scores):
         text = "sign · √|mean(score² − floor²)|, in the score's unit: what a score holds beyond its floor."

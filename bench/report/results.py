@@ -42,7 +42,8 @@ NUMBERS = ("value", "n", "repeats", "seconds", "threads", "peak_mb")
 class Score:
     """A column of scores: one value of one metric at one sample size.
 
-    `key`, `floor` and `excess` are columns of `Results.wide` (floor and excess empty where there is none);
+    `key`, `floor`, `floor_sd` (over draws of the floor) and `excess` are columns of `Results.wide`, all but the key
+    empty where there is none;
     `value` is its name in the suite; n: samples per evaluation; `approximate`: whether any
     floor is.
     """
@@ -54,6 +55,7 @@ class Score:
     n: int | None
     repeats: int | None
     floor: str
+    floor_sd: str
     excess: str
     approximate: bool
 
@@ -201,7 +203,7 @@ def _combine(cells: pd.DataFrame, axes: Sequence[str]) -> pd.Series[int]:
 
 
 def _is_companion(value: str, values: dict[str, Any]) -> bool:
-    return any(value.endswith(end) and value.removesuffix(end) in values for end in ("_floor", "_excess"))
+    return any(value.endswith(end) and value.removesuffix(end) in values for end in ("_floor", "_floor_sd", "_excess"))
 
 
 def _qualify(records: pd.DataFrame, names: Sequence[str]) -> pd.Series[str]:
@@ -209,7 +211,7 @@ def _qualify(records: pd.DataFrame, names: Sequence[str]) -> pd.Series[str]:
     metric = records["metric"].copy()
     there = records["value"].notna()
     for name in names:
-        own = records["metric"].isin([name, f"{name}_floor", f"{name}_excess"]) & there
+        own = records["metric"].isin([name, f"{name}_floor", f"{name}_floor_sd", f"{name}_excess"]) & there
         if records.loc[own & (records["metric"] == name), "n"].nunique() > 1:
             metric[own] += records.loc[own, "n"].map(lambda n: f"[n={n:g}]")
     timed = records["metric"].isin([name for name in AUTOMATIC if "seconds" in name]) & there
@@ -227,7 +229,7 @@ def _scores(name: str, about: dict[str, Any], records: pd.DataFrame) -> list[Sco
     scores = []
     for key, rows in sorted(found.groupby("metric", sort=False), key=lambda item: float(item[1]["n"].iloc[0])):
         tail = str(key).removeprefix(name)
-        floor, excess = (f"{name}_{what}{tail}" for what in ("floor", "excess"))
+        floor, floor_sd, excess = (f"{name}_{what}{tail}" for what in ("floor", "floor_sd", "excess"))
         notes = records.loc[records["metric"] == floor, "note"]
         scores.append(
             Score(
@@ -238,6 +240,7 @@ def _scores(name: str, about: dict[str, Any], records: pd.DataFrame) -> list[Sco
                 n=_only(rows["n"]),
                 repeats=_only(rows["repeats"]),
                 floor=floor if floor in columns else "",
+                floor_sd=floor_sd if floor_sd in columns else "",
                 excess=excess if excess in columns else "",
                 approximate=bool(notes.str.contains("approximate").any()),
             )
