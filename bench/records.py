@@ -44,6 +44,9 @@ AUTOMATIC: Mapping[str, tuple[str, str, str]] = {
 }
 """Values that every cell has without asking: the job that measured it, unit, direction."""
 
+EPOCHS = ("epochs", "count", "none")
+"""Passes over a finite training set that a training takes, on average; no value where every point is fresh."""
+
 CLOCKS = ("time", "train_time")
 """Columns of a plan whose jobs read clocks."""
 
@@ -92,9 +95,21 @@ def records_table(suite: Suite, plan: Plan, results: Results, cells: pd.DataFram
     head = cells[["cell", "seed", *suite.axes]]
     sizes = [int(config.values["n"]) for config in suite.cells.configs["sampling"]]
     n = np.asarray(sizes)[suite.cells.index["sampling"]]
-    metrics = _metrics(suite)
+    metrics, epochs = _metrics(suite), _epochs(suite)
     rows = [row for cell in range(len(cells)) for row in _rows(metrics, plan, results, cell, int(n[cell]))]
+    for cell, passes in enumerate(epochs):
+        if passes is not None and (job := plan.cells["train"][cell]) is not None:
+            rows.append(_row(cell, EPOCHS[0], passes, *EPOCHS[1:], int(n[cell]), _outcome(plan, results, cell, job)))
     return head.merge(pd.DataFrame(rows), on="cell")
+
+
+def _epochs(suite: Suite) -> list[float | None]:
+    """Of each cell, steps x batch / training points."""
+    given, place = suite.cells.configs, suite.cells.index
+    points = [suite.tables.build(config).points for config in given["dataset"]]
+    drawn = [int(config.values["steps"]) * int(config.values["batch"]) for config in given["training"]]
+    pairs = zip(place["dataset"].tolist(), place["training"].tolist(), strict=True)
+    return [drawn[t] / size if (size := points[d]) else None for d, t in pairs]
 
 
 def _metrics(suite: Suite) -> dict[str, Metric]:
@@ -242,6 +257,7 @@ def page(
         name: {"unit": unit, "direction": direction, "floored": False}
         for name, (_, unit, direction) in AUTOMATIC.items()
     }
+    values[EPOCHS[0]] = {"unit": EPOCHS[1], "direction": EPOCHS[2], "floored": False}
     shown = dict[str, str]()
     for metric in _metrics(suite).values():
         for value, measured in metric.values.items():

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from bench.report import budget, clouds, curves, factors
+from bench.report import budget, clouds, curves, factors, images, losses
+from bench.report.arrays import Arrays
 from bench.report.canvas import Drawing, about, look, svg
 from bench.report.results import Results
 
-STORE_FIGURES = ("samples", "way", "losses")
+STORE_FIGURES = ("samples", "way", "images", "classes", "image_way", "losses")
 """Figures made of the store's arrays: kept as they are where those arrays are not at hand."""
 
 
@@ -60,7 +61,10 @@ def _recipes(results: Results, store_root: Path | None) -> Iterator[tuple[str, C
         yield f"{score.key} over seconds", partial(curves.score_vs_seconds, results, score)
         yield f"{score.key}, factor by factor", partial(factors.heat_maps, results, score)
     if store_root is not None and store_root.is_dir():
-        arrays = clouds.Arrays(store_root)
+        arrays = Arrays(store_root)
         yield "samples over their target", partial(clouds.samples_over_target, results, arrays)
         yield "from noise to data", partial(clouds.the_way, results, arrays)
-        yield "training loss", partial(clouds.losses, results, arrays)
+        yield "sheets of samples", partial(images.sheets, results, arrays)
+        yield "samples by class", partial(images.class_sheets, results, arrays)
+        yield "from noise to image", partial(images.image_way, results, arrays)
+        yield "training loss", partial(losses.losses, results, arrays)

@@ -32,6 +32,7 @@ AUTOMATIC: dict[str, str] = {
     "score_seconds": "s",
     "train_loss": "",
     "parameters": "",
+    "epochs": "",
 }
 """Values that every cell has without being asked, with their units; the rest are scores."""
 

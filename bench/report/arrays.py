@@ -1,0 +1,94 @@
+"""Arrays of the store, and which cells of a run stand for the rest in a figure of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+from bench.report.canvas import shown
+from bench.report.results import Results
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+
+Cell = dict[str, Any]
+T = TypeVar("T")
+MOST_PANELS = 12
+
+
+@dataclass(frozen=True)
+class Arrays:
+    """Arrays of store entries, by the paths that cells.csv gives; never unpickled."""
+
+    root: Path
+
+    def load(self, entry: object, name: str) -> Floats | None:
+        """An entry's array as float64, or none where there is no such file."""
+        file = self.root / str(entry) / f"{name}.npy"
+        if not entry or not file.is_file():
+            return None
+        return np.asarray(np.load(file, allow_pickle=False), dtype=np.float64)
+
+
+def settings(results: Results, fits: Callable[[Cell], bool]) -> tuple[list[tuple[str, Cell]], str]:
+    """(title, cell) of each setting whose first good cell fits a figure, and a sentence on what is left out.
+
+    A setting is a solver at its largest NFE with one value of each other axis; where those are too many for
+    one figure, the solver that spends most stands for all.
+    """
+    about = results.combinations
+    if not {"sample_entry", "reference_entry"} <= set(about.columns):
+        return [], ""
+    solver = ["solver.name"] if "solver.name" in about and about["solver.name"].nunique() > 1 else []
+    nfe = results.over_seeds("nfe")["mean"].fillna(-1.0)
+    found: list[tuple[str, Cell]] = []
+    for keys in ([*results.other_axes, *solver], list(results.other_axes)):
+        groups = nfe.groupby([about[key] for key in keys], sort=False).idxmax() if keys else [nfe.idxmax()]
+        cells = [cell for combo in groups if (cell := _drawable(results, combo, fits))]
+        found = [(_panel_title(cell, keys, nfe[cell["combo"]]), cell) for cell in cells]
+        if len(found) <= MOST_PANELS:
+            only = " Of the solvers the one with the most NFE is shown." if solver and solver[0] not in keys else ""
+            return found, only
+    return spread(found, MOST_PANELS), f" {MOST_PANELS} of {len(found)} settings are shown, evenly spread."
+
+
+def _drawable(results: Results, combo: Hashable, fits: Callable[[Cell], bool]) -> Cell | None:
+    """The first seed's cell of a combination that is ok and fits."""
+    for row in results.cells[results.cells["combo"] == combo].to_dict("records"):
+        cell = {str(key): value for key, value in row.items()}
+        if cell["status"] == "ok" and fits(cell):
+            return cell
+    return None
+
+
+def _panel_title(cell: Cell, keys: list[str], nfe: float) -> str:
+    spent = f"NFE {nfe:.0f}" if nfe >= 0 else ""
+    words = _wrapped(" · ".join(shown(cell[key], 24) for key in keys))
+    return "\n".join(part for part in (words, spent) if part)
+
+
+def nearest(times: Floats, wanted: Sequence[float]) -> list[int]:
+    """Places of the times nearest to each wanted one."""
+    return [int(np.abs(times - when).argmin()) for when in wanted]
+
+
+def spread(items: list[T], most: int) -> list[T]:
+    """At most so many items, evenly spread, the first and the last among them."""
+    if len(items) <= most:
+        return items
+    return [items[round(place)] for place in np.linspace(0, len(items) - 1, most)]
+
+
+def _wrapped(words: str, width: int = 28) -> str:
+    """A title in lines of readable length, broken between its parts."""
+    lines = [""]
+    for part in words.split(" · "):
+        joined = f"{lines[-1]} · {part}" if lines[-1] else part
+        lines = [*lines, part] if lines[-1] and len(joined) > width else [*lines[:-1], joined]
+    return "\n".join(lines)
