@@ -1,6 +1,6 @@
 # `make` alone lists the targets. Each makes .venv itself when needed; nothing is installed again while
 # pyproject.toml stays as it is.
-SUITE ?= suites/quick.yaml
+SUITE ?= suites/quick.yaml suites/mnist.yaml
 PROFILE ?=
 DEVICE ?= auto
 PYTHON ?= python3

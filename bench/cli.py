@@ -14,9 +14,9 @@ from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 
-from bench import __version__
+from bench import __version__, cli_components
+from bench.console import FAILED, INTERRUPTED, OK, WRONG, err, nearest, out
 from bench.errors import BenchError, ComponentError, SuiteError, UsageError
 
 if TYPE_CHECKING:
@@ -25,11 +25,8 @@ if TYPE_CHECKING:
     from bench.store import Store
     from bench.suite import Suite
 
-OK, FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130
-
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
-out = Console(soft_wrap=True, markup=False, highlight=False)
-err = Console(stderr=True, soft_wrap=True, markup=False, highlight=False)
+app.add_typer(cli_components.app)
 
 Suites = Annotated[list[str], typer.Argument(metavar="SUITE...", help="suite files, or names under suites/")]
 ResultsDir = Annotated[Path, typer.Option("--results", metavar="DIR", help="where results go")]
@@ -148,7 +145,7 @@ def report(
     for name in names:
         folder = results / name
         if not (folder / "suite.json").is_file():
-            raise UsageError(f"{folder}: {_nearest(name, [path.name for path in known], 'results of a suite')}")
+            raise UsageError(f"{folder}: {nearest(name, [path.name for path in known], 'results of a suite')}")
         with disk(folder, "write the report"):
             written = write_report(folder, results / "store")
         for text in written.warnings:
@@ -156,75 +153,6 @@ def report(
         out.print(f"report: {written.page}")
     for page in embed or []:
         out.print(f"{page}: {renew(page)} tables renewed")
-
-
-@app.command("ls")
-def list_components(
-    rooms: Annotated[
-        list[str] | None, typer.Argument(metavar="[ROOM]...", help="datasets, paths, nets, ...; none: all")
-    ] = None,
-    plugin: Annotated[list[str] | None, typer.Option("--plugin", help="a plugin file to list too")] = None,
-) -> None:
-    """List components with their parameters, defaults and one line each; settings and choices too."""
-    from bench.components import CHOICES, ROOMS, SETTINGS, Tables, first_line, parameters
-
-    tables = Tables(tuple(plugin or ()))
-    titles = {room.title: kind for kind, room in ROOMS.items()}
-    known = [*titles, "settings", "choices"]
-    for wanted in rooms or known:
-        if wanted not in known:
-            raise UsageError(_nearest(wanted, known, "room"))
-        out.print(wanted, style="bold")
-        listed: dict[str, type] = {}
-        if wanted in titles:
-            listed = {name: tables.cls(titles[wanted], name) for name in tables.names(titles[wanted])}
-        elif wanted == "settings":
-            listed = SETTINGS
-        for name, cls in listed.items():
-            out.print(f"  {name:<18} {first_line(cls)}")
-            for parameter in parameters(cls):
-                default = "required" if parameter.required else f"default {_yaml(parameter.default)}"
-                out.print(f"      {parameter.name}: {parameter.kind}; {default}")
-        if wanted == "choices":
-            for name, choice in CHOICES.items():
-                words = " | ".join(choice.allowed) or "whole number from 0"
-                out.print(f"  {name:<18} {choice.meaning}")
-                out.print(f"      {words}; default {choice.default}")
-
-
-@app.command()
-def check(
-    files: Annotated[
-        list[str] | None, typer.Argument(metavar="[FILE]...", help="plugin files; none: every built-in component")
-    ] = None,
-) -> None:
-    """Hold components to their contracts: a line for each law, with what is wrong and how to mend it."""
-    from collections import Counter
-
-    from bench.components import Tables
-    from bench.contracts import check, subjects
-
-    counts: Counter[str] = Counter()
-    for outcome in check(subjects(Tables(tuple(files or ())))):
-        counts[outcome.status] += 1
-        words = f": {outcome.words}" if outcome.words else ""
-        line = f"{outcome.status:<8} {outcome.subject.room} {outcome.subject.name}  {outcome.law}{words}"
-        out.print(line)
-    out.print(f"{counts['ok']} laws hold, {counts['FAILED']} are broken, {counts['skipped']} skipped")
-    raise typer.Exit(FAILED if counts["FAILED"] else OK)
-
-
-@app.command()
-def schema(
-    plugin: Annotated[
-        list[str] | None, typer.Option("--plugin", help="a plugin file whose components count too")
-    ] = None,
-) -> None:
-    """Print the JSON Schema of a suite file, for editors."""
-    from bench.components import Tables
-    from bench.suite import suite_schema
-
-    sys.stdout.write(json.dumps(suite_schema(Tables(tuple(plugin or ()))), indent=2) + "\n")
 
 
 def _run(
@@ -307,7 +235,7 @@ def _suite_file(name: str) -> Path:
         return file
     file = Path("suites") / f"{name}.yaml"
     if not file.exists():
-        raise UsageError(_nearest(name, sorted(path.stem for path in Path("suites").glob("*.yaml")), "suite"))
+        raise UsageError(nearest(name, sorted(path.stem for path in Path("suites").glob("*.yaml")), "suite"))
     return file
 
 
@@ -363,20 +291,6 @@ def _gpu(device: str) -> str:
 
 def _command() -> str:
     return shlex.join(["bench", *sys.argv[1:]])
-
-
-def _yaml(value: Any) -> str:
-    if value is None:
-        return "none"
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _nearest(name: str, known: list[str], what: str) -> str:
-    from difflib import get_close_matches
-
-    close = get_close_matches(name, known, 1)
-    hint = f" Did you mean {close[0]!r}?" if close else ""
-    return f"no {what} named {name!r}.{hint} Known: {', '.join(known) or 'none yet'}."
 
 
 @contextmanager

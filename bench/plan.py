@@ -246,10 +246,11 @@ class _Planner:
         else:
             about = [self._oracle_law(known).digest]
             about += [known.values[factor].digest for factor in ("path", "target", "prediction")]
+        about += [str(of) for of in (settings.n, settings.batch, settings.guidance, settings.precision)]
         return self._add(
             Job(
                 "time",
-                key_of("time", [*about, solver.digest, settings.n, str(settings.batch), self.hardware]),
+                key_of("time", [*about, solver.digest, self.hardware]),
                 build(["bench.timing"], [type(component), type(self._component(known.values["net"]))]),
                 drawn.configs,
                 known.seed,

@@ -45,6 +45,7 @@ class _Counts:
         self.stored = dict.fromkeys(SHOWN, 0)
         self.done: dict[str, int] = dict.fromkeys(SHOWN, 0)
         self.failed = 0
+        self.told: set[str] = set()
         self.losses: dict[str, tuple[int, int, float]] = {}
         self.left = dict(plan.jobs)
         self.began = time.monotonic()
@@ -95,8 +96,10 @@ class _Counts:
         return f"about {duration(seconds)} left" + (f", and {unknown} jobs of unknown length" if unknown else "")
 
     def say_failure(self, job: Job, outcome: Outcome) -> None:
-        """One line for a job that did not make it."""
-        self.console.print(f"{outcome.status}: {job.kind} {job.key[:8]}: {outcome.reason}")
+        """One line for a job that did not make it; a reason that many share is told once."""
+        told = "as above" if outcome.reason in self.told else outcome.reason
+        self.told.add(outcome.reason)
+        self.console.print(f"{outcome.status}: {job.kind} {job.key[:8]}: {told}")
 
 
 class _Lines(_Counts):

@@ -109,6 +109,42 @@ def test_clock_to_time_depends_on_data_only_where_the_solver_adapts(tmp_path):
     assert [len(set(adaptive.cells[clock])) for clock in ("time", "train_time")] == [1 + 6, 2]
 
 
+def test_clock_to_time_depends_on_what_an_evaluation_costs(tmp_path):
+    before = laid(tmp_path)
+    for more in ("precision: bf16", "guidance: 2", "batch: 8"):
+        after = laid(tmp_path, ("sampling: {n: 16}", f"sampling: {{n: 16, {more}}}"))
+        sampled = [job for job in after.jobs.values() if job.kind == "time" and "solver" in job.configs]
+        assert {job.id for job in sampled if "of" not in job.options} <= new(before, after, "time"), more
+
+
+IMAGES = """
+    suite: small
+    question: Which?
+    seeds: 3
+    base:
+      dataset: digits
+      net: {name: unet, width: 8}
+      training: {steps: 10, batch: 8}
+      sampling: {n: 16}
+    grid:
+      path: [linear, noisy_bridge]
+    metrics: [{name: fid, extractor: pixels}, {name: kid, extractor: pixels}, nearest_training_image]
+"""
+
+
+def test_what_metrics_prepare_and_floors_of_draws_are_one_for_all_seeds(tmp_path):
+    suite = laid(tmp_path, text=IMAGES)
+    prepared = [job for job in suite.jobs.values() if job.options.get("of") == "metric"]
+    assert len(prepared) == 2  # features for both distances, and what new images score
+    assert suite.count("reference") == 3 + 2
+    assert suite.count("floor") == 2
+    fid, kid = (set(suite.cells[f"score/{name}"]) for name in ("fid", "kid"))
+    assert {suite.jobs[job].inputs["prepared"] for job in fid | kid} == {prepared[0].id}
+    other = laid(tmp_path, ("n: 16", "n: 17"), text=IMAGES)
+    assert len(new(suite, other, "floor")) == 2
+    assert not [job for job in new(suite, other, "reference") if other.jobs[job].options.get("of") == "metric"]
+
+
 def test_keys_and_builds_are_the_same_in_another_process(tmp_path):
     here = {(*job, spec.build) for job, spec in laid(tmp_path).jobs.items()}
     code = dedent(f"""

@@ -10,10 +10,12 @@ import torch
 from bench import reference, sample
 from bench.datasets import DATASETS, SOURCES
 from bench.datasets.mixtures import _MixtureLaw
+from bench.diffusion import brownian
 from bench.errors import Diverged
 from bench.interfaces import Given, Mixture, Path
 from bench.metrics.mmd import MMD
 from bench.metrics.wasserstein import Wasserstein, squared_wasserstein
+from bench.nets.mlp import MLP
 from bench.nets.oracle import OracleField
 from bench.paths import Linear, NoisyBridge, NoisyConstant, NoisySmooth, Trigonometric, VariancePreserving
 from bench.settings import Sampling
@@ -181,6 +183,27 @@ def test_start_noise_is_shared_by_cells_and_differs_by_repeat():
 def test_another_source_starts_from_its_own_law():
     start = sample.start(spec(source="eight_gaussians", n=2048), 0)
     assert np.linalg.norm(start, axis=1).mean() == pytest.approx(5.0, abs=0.1)
+
+
+def test_bf16_asks_the_net_roughly_and_leaves_its_weights_and_states_as_they_are():
+    torch.manual_seed(0)
+    net = MLP(32, 2).build((2,))
+    weights = {name: value.clone() for name, value in net.state_dict().items()}
+    x, tau = torch.randn(64, 2), torch.rand(64)
+    plain, rough = (sample.load(net, weights, CPU, precision)(x, tau) for precision in ("fp32", "bf16"))
+    assert plain.dtype == rough.dtype == torch.float32
+    assert 0 < (plain - rough).abs().max() < 0.05 * plain.abs().max()
+    assert all(torch.equal(weights[name], value) for name, value in net.state_dict().items())
+
+
+@pytest.mark.parametrize("shape", [(2,), (1, 28, 28)], ids=str)
+def test_a_samplers_own_noise_does_not_depend_on_batches(shape):
+    n = 1500 if shape == (2,) else 100
+    whole = brownian(0, 0, torch.zeros(n, *shape))(3)
+    parts = [brownian(0, first, torch.zeros(50, *shape))(3) for first in range(0, n, 50)]
+    assert torch.equal(whole, torch.cat(parts))
+    assert whole.std() == pytest.approx(1, abs=0.05)
+    assert not torch.equal(whole, brownian(0, 0, torch.zeros(n, *shape))(4))
 
 
 def test_samples_that_are_not_finite_are_counted_not_scored():

@@ -258,7 +258,8 @@ class _Run:
             if dependent in self.results.outcomes:
                 continue
             if not outcome.ok:
-                reason = outcome.reason if job[0] != "train" else f"training: {outcome.reason}"
+                of_training = job[0] == "train" and outcome.status != "skipped"
+                reason = f"training: {outcome.reason}" if of_training else outcome.reason
                 self._settle(dependent, replace(outcome, reason=reason))
                 continue
             self.waits[dependent] -= 1

@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+import re
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -291,13 +292,18 @@ def test_training_is_fixed_by_its_seed(mnist):
 
 
 @pytest.mark.slow
-def test_training_anew_gives_one_as_good(mnist, tmp_path):
-    from safetensors.torch import save_file
-
-    state, accuracy = train_extractor(*mnist.pictures("train"), *mnist.pictures("test"), seed=1)
-    assert accuracy >= 0.989
-    save_file(state, tmp_path / "anew.safetensors")
+def test_training_anew_gives_one_as_good(bench, mnist, tmp_path):
     anew = str(tmp_path / "anew.safetensors")
-    images, _ = mnist.pictures("test")
+    done = bench("extractor", "train", "--seed", 1, "--out", anew)
+    assert done.returncode == 0, done.stderr
+    accuracy = float(re.search(r"([0-9.]+)% of the test images right", done.stdout)[1])
+    assert accuracy >= 98.9
+    assert tag("lenet64", anew) in done.stdout
+    images, labels = mnist.pictures("test")
+    guess = extractor("lenet64", anew).logits(images).argmax(axis=1)
+    assert 100 * (guess == labels).mean() == pytest.approx(accuracy, abs=0.006)
     assert extractor("lenet64", anew).features(images).std(axis=0).min() > 0.1
     assert 0.15 < np.mean(FID(weights=anew).floors(mnist, 1000, 0)["fid"]) < 0.4
+    again = bench("extractor", "train", "--out", anew)
+    assert again.returncode == 2
+    assert "there is such a file already" in again.stderr
