@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, ClassVar, Literal
 
 import torch
-from annotated_types import Ge
+from annotated_types import Ge, Gt
 from torch import Tensor
 
 from bench.interfaces import Field, Noise, Process, ProcessSolver, Solution, checked_times
@@ -71,10 +71,16 @@ class DDIM(FixedStep, ProcessSolver):
 
     Song et al. 2021, arXiv:2010.02502, equation 12 with eta = 0, written for any path x_t = alpha x1 + s e. On the
     straight line it is Euler's method; on the path vp its steps follow the noise rather than the time.
+
+    clip: bound on |E[x1 | x_t]|, 1 for images, as the published samplers do; E[e | x_t] then is what is left of
+    x_t, (x_t - alpha E[x1 | x_t]) / s. Where alpha is small, a small error of the net in the noise is a large one in
+    the data, and without a bound some samples are lost to it.
     """
 
     tableau: ClassVar[Tableau] = EULER
     eta: ClassVar[float] = 0.0
+
+    clip: Annotated[float, Gt(0)] | None = field(default=None, kw_only=True)
 
     def simulate(self, velocity: Field, process: Process, noise: Noise, x: Tensor, times: Tensor) -> Solution:
         """States at times (F,) of one way per point; between knots interpolated linearly."""
@@ -85,9 +91,11 @@ class DDIM(FixedStep, ProcessSolver):
             asked, ends = knots.to(x.device, x.dtype).unbind(), knots.tolist()
             for step in range(self.steps):
                 data, rest = process.ends(asked[step], x, velocity(asked[step], x))
-                to_data, to_rest, fresh = transition(
-                    process.weights(ends[step]), process.weights(ends[step + 1]), self.eta
-                )
+                here, there = process.weights(ends[step]), process.weights(ends[step + 1])
+                if self.clip is not None:
+                    data = data.clamp(-self.clip, self.clip)
+                    rest = (x - here[0] * data) / here[1]
+                to_data, to_rest, fresh = transition(here, there, self.eta)
                 x = to_data * data + to_rest * rest
                 if fresh:
                     x = torch.add(x, noise(step), alpha=fresh)
