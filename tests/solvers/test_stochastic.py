@@ -10,7 +10,7 @@ import torch
 from bench import sample
 from bench.datasets import DATASETS, SOURCES
 from bench.diffusion import brownian, derivable, process_of
-from bench.interfaces import Given
+from bench.interfaces import Given, Mixture
 from bench.metrics.wasserstein import Wasserstein
 from bench.nets.oracle import Oracle, OracleField
 from bench.paths import PATHS, Linear, NoisyBridge, NoisyConstant, VariancePreserving
@@ -283,3 +283,41 @@ def test_ancestral_samples_reach_the_law_of_the_data():
     assert abs(scores.mean() - perfect.mean()) < 3 * perfect.std(ddof=1) * math.sqrt(1 / 12 + 1 / 4)
     coarse = drawn(spec(DDPM(10), VariancePreserving(), repeats=4)).samples
     assert np.mean([w2(coarse[r], made.reference[r]) for r in range(4)]) > perfect.max()
+
+
+@pytest.mark.parametrize("kind", [DDIM, DDPM])
+def test_a_bound_on_the_data_gives_the_published_step_and_keeps_samples_inside(kind):
+    path, steps = VariancePreserving(), 4
+    process, x = process_of(path), torch.linspace(-3, 3, 12, dtype=torch.float64).reshape(6, 2)
+    noise = brownian(0, 0, x)
+
+    def wild(t, x):
+        """A net that is far off."""
+        return 50 * torch.sin(7 * x) - x
+
+    solver, times = kind(steps, clip=0.8), torch.linspace(0, 1, steps + 1, dtype=torch.float64)
+    states = solver.simulate(wild, process, noise, x, times).states
+    (alpha_t, s_t), (alpha_s, s_s) = process.weights(0.0), process.weights(1 / steps)
+    data = process.ends(times[0], x, wild(times[0], x))[0]
+    assert (data.abs() > 0.8).any()
+    data = data.clamp(-0.8, 0.8)
+    kept = (alpha_t / alpha_s) ** 2 * s_s**2 / s_t**2  # of q(x_s | x_t, x1), variance and mean written out
+    spread = math.sqrt(s_s**2 * (1 - kept)) if kind is DDPM else 0.0
+    towards = math.sqrt(s_s**2 - spread**2) / s_t
+    due = alpha_s * data + towards * (x - alpha_t * data) + spread * noise(0)
+    torch.testing.assert_close(states[1], due, rtol=1e-9, atol=1e-9)
+    assert states[-1].abs().max() <= 0.8
+    assert kind(steps).simulate(wild, process, noise, x, times).states[-1].abs().max() > 0.8
+
+
+def test_a_bound_that_the_data_keep_changes_nothing():
+    mixture = Mixture(np.array([0.5, 0.5]), np.array([[0.5, 0.2], [-0.3, 0.1]]), np.full((2, 2, 2), 0.0))
+    path, x = VariancePreserving(), torch.randn(50, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    oracle, times = OracleField(mixture, path), torch.tensor([0.0, 1.0], dtype=torch.float64)
+
+    def velocity(t, x):
+        """The exact one, whose E[x1 | x] lies between the two points."""
+        return oracle(x, t.expand(len(x)))
+
+    free, bound = (DDIM(20, clip=c).simulate(velocity, process_of(path), None, x, times).states for c in (None, 1.0))
+    torch.testing.assert_close(free, bound, rtol=0, atol=1e-6)
