@@ -22,15 +22,12 @@ from bench.report.canvas import (
     panels,
     shown,
 )
-from bench.report.results import Results, Score, file_part
+from bench.report.results import COST_AXES, Results, Score, file_part
 from bench.stats import pareto_front
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-COST_AXES = frozenset({"solver", "solver.steps", "solver.nfe", "solver.rtol", "solver.atol", "solver.tolerance"})
-"""Axes along which a curve runs; the others tell curves apart."""
 
 SLOPED = "solver_error"
 """The value that falls as a power of the NFE, whose exponent is the solver's order."""
@@ -119,10 +116,11 @@ def _roles(results: Results, points: pd.DataFrame) -> Roles:
     """Data sets side by side, the axis with the most effect in colour, the solver in dashes and markers,
     a further axis of few labels in rows, and a figure for each label of what is left.
 
-    A solver whose settings are not told apart by the NFE is shown by its label instead of its name.
+    An axis that follows from another one, as axes that run in step do, is not shown. A solver whose settings are not
+    told apart by the NFE is shown by its label instead of its kind.
     """
-    apart = [axis for axis in results.varied if axis not in COST_AXES]
-    solver = "solver.name" if "solver.name" in points else None
+    apart = _free([axis for axis in results.varied if axis not in COST_AXES], points)
+    solver = "solver.kind" if "solver.kind" in points else None
     if "solver" in results.varied and (solver is None or points.duplicated([*apart, solver, "x"]).any()):
         solver = "solver"
     if solver and points[solver].nunique() < 2:
@@ -140,6 +138,16 @@ def _roles(results: Results, points: pd.DataFrame) -> Roles:
     if facet and points[facet].nunique() > MOST_ACROSS:
         row = None
     return Roles(colour, solver, facet, row, tuple(axis for axis in more if axis != row))
+
+
+def _free(axes: Sequence[str], points: pd.DataFrame) -> list[str]:
+    """Axes without those whose label follows from that of another one; of two that follow from each other the first."""
+    free = list(axes)
+    for axis in reversed(axes):
+        others = [other for other in free if other != axis]
+        if any((points.groupby(other)[axis].nunique() == 1).all() for other in others):
+            free.remove(axis)
+    return free
 
 
 def _pages(points: pd.DataFrame, roles: Roles) -> Iterator[tuple[str, str, pd.DataFrame]]:
@@ -291,7 +299,7 @@ def _heading(column: str) -> Any:
     """A line of the legend that names what the lines below it are."""
     from matplotlib.lines import Line2D
 
-    return Line2D([], [], linewidth=0, label=shown({"solver.name": "solver"}.get(column, column)) + ":")
+    return Line2D([], [], linewidth=0, label=shown({"solver.kind": "solver"}.get(column, column)) + ":")
 
 
 def _name(score: Score) -> str:

@@ -36,6 +36,9 @@ AUTOMATIC: dict[str, str] = {
 }
 """Values that every cell has without being asked, with their units; the rest are scores."""
 
+COST_AXES = frozenset({"solver", "solver.steps", "solver.nfe", "solver.rtol", "solver.atol", "solver.tolerance"})
+"""Parameters of a solver along which a curve runs; the others tell curves apart."""
+
 NUMBERS = ("value", "n", "repeats", "seconds", "threads", "peak_mb")
 
 
@@ -160,6 +163,8 @@ def load_results(folder: Path) -> Results:
         cells[column], records[column] = cells[column].astype(int), records[column].astype(int)
     cells = cells.set_index("cell", drop=False).rename_axis(None)
     cells["combo"] = _combine(cells, suite["axes"])
+    if "solver.name" in cells:
+        cells["solver.kind"] = _kinds(cells, suite["axes"])
     values = suite["values"]
     names = [name for name in values if name not in AUTOMATIC and not _is_companion(name, values)]
     records = _typed(records, names)
@@ -201,6 +206,18 @@ def _combine(cells: pd.DataFrame, axes: Sequence[str]) -> pd.Series[int]:
     if not axes:
         return pd.Series(0, index=cells.index)
     return cells.groupby(list(axes), sort=False).ngroup()
+
+
+def _kinds(cells: pd.DataFrame, axes: Sequence[str]) -> pd.Series[str]:
+    """Names of solvers, with what varies among those of one name beside what they cost, if no axis shows it."""
+    kinds = cells["solver.name"].copy()
+    settings = [c for c in map(str, cells) if c.startswith("solver.") and c not in {"solver.name", *COST_AXES, *axes}]
+    for _, part in cells.groupby("solver.name"):
+        for column in settings:
+            if part[column].nunique() > 1:
+                shown = column.removeprefix("solver.") + " " + part[column].where(part[column] != "", "none")
+                kinds[part.index] += ", " + shown
+    return kinds
 
 
 def _is_companion(value: str, values: dict[str, Any]) -> bool:
