@@ -31,8 +31,8 @@ class UNet(Net):
 
     c = Linear(SiLU(Linear(sinusoidal(1000 tau)))), 32 wide throughout. 2,979,265 parameters at width 64 for
     (1, 28, 28) without classes, as published. Sides must be multiples of 4.
-    The memory format is torch's default: on a CPU with AMX, at width 16 and batch 64, a step in bf16 took 93 ms so, 127 ms
-    with channels last and normalisation of contiguous copies, and 227 ms with channels last throughout.
+    The memory format is torch's default: on a CPU with AMX, at width 16 and batch 64, a step in bf16 took 93 ms so,
+    127 ms with channels last and normalisation of contiguous copies, and 227 ms with channels last throughout.
 
     width: channels at the finest grid. At 8 its groups hold one channel each, so that the norm takes the time's
     term away there and the time enters from the second grid on.
