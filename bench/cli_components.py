@@ -111,6 +111,8 @@ def train(
 
     if file.exists():
         raise UsageError(f"{file}: there is such a file already; give another with --out")
+    if not file.absolute().parent.is_dir():
+        raise UsageError(f"{file}: there is no folder {file.parent}; make it, or give another place with --out")
     began = time.monotonic()
 
     def progress(step: int, steps: int, loss: float) -> None:

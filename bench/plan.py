@@ -226,6 +226,7 @@ class _Planner:
                 known.replica,
                 inputs,
                 f"sample/{group}x{settings.repeats}",
+                options={} if self._component(known.values["net"]).stackable or not known.trained else {"long": True},
             )
         )
         jobs: dict[str, JobId | None] = {"sample": sample, "time": self._time(known, solver, sample, group)}

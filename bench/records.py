@@ -208,12 +208,20 @@ def _unless_undefined(outcome: Outcome) -> Outcome:
 def _status(plan: Plan, results: Results, cell: int) -> tuple[str, str]:
     """The worst status among a cell's jobs, with the reasons of all that ended so.
 
-    A clock that could not be read is a row of its own and no fault of the cell: its scores stand.
+    A clock that could not be read is a row of its own and no fault of the cell, nor is a score for which something is
+    not there, such as the weights of an extractor: the other scores stand.
     """
     if cell in plan.refused:
         return "skipped", plan.refused[cell]
-    columns = [column for name, column in plan.cells.items() if name not in CLOCKS]
-    outcomes = [results.outcomes[job] for column in columns if (job := column[cell]) is not None]
+    columns = [(name, column) for name, column in plan.cells.items() if name not in CLOCKS]
+    outcomes = [
+        outcome
+        for name, column in columns
+        if (job := column[cell]) is not None
+        and not (
+            (outcome := results.outcomes[job]).status == "skipped" and name.partition("/")[0] in {"score", "floor"}
+        )
+    ]
     worst = min(outcomes, key=lambda outcome: WORST.index(outcome.status)).status
     reasons = dict.fromkeys(outcome.reason for outcome in outcomes if outcome.status == worst and outcome.reason)
     return worst, "; ".join(reasons)

@@ -41,6 +41,8 @@ def refusal(known: Known, values: Mapping[str, Config]) -> str | None:
         return reason
     if known(values["sampling"]).guidance is not None and not known(values["net"]).classes:
         return "sampling.guidance needs a net that is told the class: set net.classes"
+    if known(values["sampling"]).guidance not in (None, 1) and not known(values["training"]).label_dropout:
+        return "sampling.guidance needs training.label_dropout above 0: the net never learns the flow of all classes"
     if known(values["net"]).trained:
         if known(values["sampling"]).weights == "ema" and (known(values["training"]).ema is None):
             return "sampling.weights: ema needs training.ema; set a decay such as 0.999"

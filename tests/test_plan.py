@@ -132,6 +132,22 @@ IMAGES = """
 """
 
 
+@pytest.mark.parametrize(
+    ("training", "sampling", "refused"),
+    [
+        ("label_dropout: 0", "guidance: 2", True),
+        ("label_dropout: 0", "guidance: 0", True),
+        ("label_dropout: 0", "guidance: 1", False),
+        ("label_dropout: 0.1", "guidance: 2", False),
+    ],
+)
+def test_guidance_needs_a_net_that_knows_all_classes_at_once(tmp_path, training, sampling, refused):
+    changes = [("width: 8}", "width: 8, classes: 10}"), ("batch: 8}", f"batch: 8, {training}}}")]
+    suite = laid(tmp_path, *changes, ("n: 16}", f"n: 16, {sampling}}}"), text=IMAGES)
+    assert bool(suite.refused) == refused
+    assert all("label_dropout" in reason for reason in suite.refused.values())
+
+
 def test_what_metrics_prepare_and_floors_of_draws_are_one_for_all_seeds(tmp_path):
     suite = laid(tmp_path, text=IMAGES)
     prepared = [job for job in suite.jobs.values() if job.options.get("of") == "metric"]

@@ -196,6 +196,36 @@ def test_bf16_asks_the_net_roughly_and_leaves_its_weights_and_states_as_they_are
     assert all(torch.equal(weights[name], value) for name, value in net.state_dict().items())
 
 
+class Labelled(torch.nn.Module):
+    """A velocity of 10 + label everywhere; for the null class, 3 of 3, it is 1."""
+
+    def forward(self, x, tau, labels):
+        told = torch.where(labels == 3, 1.0, 10.0 + labels)
+        return told[:, None].expand_as(x)
+
+
+@pytest.mark.parametrize("weight", [None, 0.0, 1.0, 2.5])
+def test_guidance_goes_from_the_untold_field_through_the_told_one(weight):
+    job = spec(solver=Euler(4), n=7, repeats=2, batch=3, guidance=weight)
+    field = sample.Conditional(Labelled(), 3, weight, lambda net: sample.velocity(net, "noise_at_0"))
+    made = sample.sample(job, field, CPU, torch.float64, lambda *_: None)
+    w = 1.0 if weight is None else weight
+    told = 10.0 + np.arange(14).reshape(2, 7, 1) % 3  # sample i is told i mod 3, whatever the batches
+    starts = np.stack([sample.start(job, repeat) for repeat in range(2)])
+    np.testing.assert_allclose(made.samples - starts, np.broadcast_to(1 + w * (told - 1), (2, 7, 2)), rtol=1e-12)
+    assert made.nfe == (4 if w in (0, 1) else 8)
+
+
+def test_guidance_of_a_noise_prediction_is_guidance_of_its_velocity():
+    path, x, t = Linear(), torch.randn(6, 2, dtype=torch.float64), torch.tensor(0.4, dtype=torch.float64)
+
+    def field(weight):
+        made = lambda net: sample.velocity(net, "noise_at_0", "forward", path, "noise")  # noqa: E731
+        return sample.Conditional(Labelled(), 3, weight, made).at(0)(t, x)
+
+    torch.testing.assert_close(field(2.5), field(0.0) + 2.5 * (field(1.0) - field(0.0)))
+
+
 @pytest.mark.parametrize("shape", [(2,), (1, 28, 28)], ids=str)
 def test_a_samplers_own_noise_does_not_depend_on_batches(shape):
     n = 1500 if shape == (2,) else 100

@@ -67,6 +67,35 @@ def test_the_two_clocks_see_the_same_points_at_mirrored_times(job):
     assert torch.equal(ahead.target, -back.target)
 
 
+@dataclass(frozen=True)
+class Told(MLP):
+    """A net that asks for the class."""
+
+    classes: int = 3
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25])
+def test_labels_are_those_of_the_points_but_for_the_share_that_is_left_out(job, share):
+    told = replace(job, net=Told(16, 2), training=Training(batch=500, label_dropout=share))
+    batch, untold = batches.draw(told, 0, 8), batches.draw(job_of_batch(job, 500), 0, 8)
+    labels = batch.parts[3].flatten()
+    assert torch.equal(batch.x_t, untold.x_t)  # what is told changes nothing else
+    assert set(labels.tolist()) <= {0, 1, 2, 3}
+    assert (labels == 3).double().mean() == pytest.approx(share, abs=0.03)
+    x1 = batch.x_t.flatten(0, 1) + (1 - batch.tau.flatten())[:, None] * batch.target.flatten(
+        0, 1
+    )  # of the straight line
+    means = torch.from_numpy(job.dataset.mixture().means).float()
+    nearest = torch.cdist(x1, means).argmin(1)
+    known = labels != 3
+    assert (nearest[known] == labels[known]).double().mean() > 0.99
+
+
+def job_of_batch(job, batch):
+    """The same job with batches of this size."""
+    return replace(job, training=Training(batch=batch))
+
+
 def test_targets_differ_by_the_noise_alone(job):
     noisy = replace(job, path=NoisyBridge(s=0.5))
     exact, displacement = batches.draw(noisy, 0, 4), batches.draw(replace(noisy, target="displacement"), 0, 4)

@@ -203,12 +203,18 @@ def _read(path: Path, remedy: str) -> Bytes:
         raise JobError(f"{path}: cannot be read: {error.strerror}; make it readable, or move it away") from error
 
 
+def _there(folder: Path, name: str) -> bool:
+    return (folder / name).exists() or (folder / f"{name}.gz").exists()
+
+
 def _missing(known: IdxSet, places: tuple[_Place, ...], why: str) -> str:
     looked = ", ".join(str(place.folder) for place in places)
     names = ", ".join(file.name for file in known.files)
     npm = " or, where npm is installed, npm's registry" if known.npm else ""
+    absent = [name.name for name in known.files if not any(_there(place.folder, name.name) for place in places)]
+    which = f" ({', '.join(absent)} missing)" if 0 < len(absent) < len(known.files) else ""
     return (
-        f"{known.name}: not in {looked}, and not fetched ({why or 'they came, and are gone'}). "
+        f"{known.name}: not in {looked}{which}, and not fetched ({why or 'they came, and are gone'}). "
         "Provide it in one of three ways: "
         f"1. set BENCH_DATA to a folder that holds {names}, raw or as .gz, itself or in its folder {known.name}; "
         f"2. put these files into {places[-1].folder}; "

@@ -162,7 +162,8 @@ class _Run:
             if kind == "train":
                 return self._cohort()
             share = -(-len(queue) // self.engine.slots)
-            size = min(BATCH, share) if kind in BATCHED else 1
+            long = any(self.plan.jobs[job].options.get("long") for job in list(queue)[:BATCH])
+            size = min(BATCH, share) if kind in BATCHED and not long else 1
             return [queue.popleft() for _ in range(size)]
         queue = self.queues["time"]
         if queue and not self.flying:

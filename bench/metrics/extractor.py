@@ -252,11 +252,19 @@ def tag(name: ExtractorName, weights: str | None = None) -> str:
     """What stands in a value's name, `lenet64@1a2b3c`; without digits where the weights file is not there."""
     if name == "pixels" or (name != "lenet64" and weights is None):
         return name
+    if weights is None:
+        return f"{name}@{WEIGHTS_SHA256[:6]}"
     try:
-        digest = WEIGHTS_SHA256 if weights is None else hashlib.sha256(Path(weights).read_bytes()).hexdigest()
+        about = Path(weights).stat()
+        return f"{name}@{_digest(weights, about.st_mtime_ns, about.st_size)[:6]}"
     except OSError:
         return name
-    return f"{name}@{digest[:6]}"
+
+
+@functools.cache
+def _digest(file: str, changed: int, size: int) -> str:
+    """SHA-256 of a file as it was when it was last changed."""
+    return hashlib.sha256(Path(file).read_bytes()).hexdigest()
 
 
 def _lenet64(weights: str | None) -> tuple[str, Lenet64]:
@@ -298,7 +306,8 @@ def _read(file: Path, name: str) -> bytes:
         return file.read_bytes()
     except OSError as error:
         raise Unavailable(
-            f"{file}: the weights of {name} cannot be read: {error.strerror}; give the path of a file that can"
+            f"{file.absolute()}: the weights of {name} cannot be read: {error.strerror}; give the path of a file that "
+            "can, from the folder where bench runs"
         ) from error
 
 

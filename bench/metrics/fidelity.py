@@ -1,6 +1,6 @@
 """Distances between images in the features of a trained net, computed by torch-fidelity's own functions.
 
-Every one compares samples with all test images of the data. Images are taken to 256 grey levels first, since
+Samples are compared with the test images of the data. Images are taken to 256 grey levels first, since
 that is what the real ones have. Nothing is fetched, cached on disk or left to worker processes: features come from
 `extractor`, and torch-fidelity gets these.
 """
@@ -109,7 +109,8 @@ class FID(ImageMetric):
 
     fid grows as n shrinks, by nearly c/n: compare at equal n alone. fid_infinity is the value at 1/n = 0 of a line
     through FID against 1/n at n, n/2, ... n/5 samples, each the mean over all disjoint parts of that size; what the
-    finite number of test images adds is left in, and chance may take it below 0. Heusel et al. 2017,
+    finite number of test images adds is left in, chance may take it below 0, and where n/5 is less than the number of
+    features it means little. Heusel et al. 2017,
     arXiv:1706.08500; Chong and Forsyth 2020, arXiv:1911.07023.
     """
 
@@ -139,8 +140,8 @@ class KID(ImageMetric):
     """Unbiased squared MMD of features under the kernel (x y / F + 1)^3, as the mean over random subsets.
 
     Each of the `subsets` draws `subset` samples and as many test images (as many as there are, where there are
-    fewer). kid_sd is the standard deviation over subsets, not the error of their mean. Around 0, also below it, for
-    a perfect sampler. Binkowski et al. 2018, arXiv:1801.01401.
+    fewer: all samples are then in every subset). kid_sd is the standard deviation over subsets, not the error of
+    their mean. Around 0, also below it, for a perfect sampler. Binkowski et al. 2018, arXiv:1801.01401.
     """
 
     values: ClassVar[Mapping[str, Measured]] = {"kid": Measured("1", "lower"), "kid_sd": Measured("1", "none")}

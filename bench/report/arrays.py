@@ -67,9 +67,15 @@ def _drawable(results: Results, combo: Hashable, fits: Callable[[Cell], bool]) -
     return None
 
 
+def _named(axis: str, label: str) -> str:
+    """A label, with the parameter that it is a value of where the axis is one of those."""
+    parameter = axis.partition(".")[2]
+    return f"{parameter} {label}" if parameter not in ("", "name") else label
+
+
 def _panel_title(cell: Cell, keys: list[str], nfe: float) -> str:
     spent = f"NFE {nfe:.0f}" if nfe >= 0 else ""
-    words = _wrapped(" · ".join(shown(cell[key], 24) for key in keys))
+    words = _wrapped(" · ".join(_named(key, shown(cell[key], 24)) for key in keys))
     return "\n".join(part for part in (words, spent) if part)
 
 

@@ -61,7 +61,7 @@ def class_sheets(results: Results, arrays: Arrays) -> Iterator[Drawing]:
         ax.set_visible(False)
     for ax, (title, cell) in zip(grid.flat, chosen, strict=False):
         count, samples = _classes(results, cell), _images(arrays, cell)
-        across = min(10, len(samples) // count)
+        across = max(1, min(10, len(samples) // count))
         # Sample i was told the class i mod K: every K-th one is of one class.
         rows_of = [samples[kind::count][:across] for kind in range(min(count, MOST_CLASSES))]
         _show(ax, mosaic(np.concatenate(rows_of), across))
@@ -132,6 +132,11 @@ def _images(arrays: Arrays, cell: Cell) -> Floats:
 
 
 def _classes(results: Results, cell: Cell) -> int:
-    """Number of classes that the cell's net is told."""
-    value = cell.get("net.classes") or results.suite["fixed"].get("net.classes") or 0
-    return int(float(value))
+    """Number of classes that the cell's net is told; 0 where it is told none, also by guidance of weight 0."""
+
+    def resolved(name: str) -> float | None:
+        """A parameter of the cell, whether it varies or not."""
+        value = cell.get(name) or results.suite["fixed"].get(name)
+        return float(value) if value not in (None, "", "none") else None
+
+    return 0 if resolved("sampling.guidance") == 0 else int(resolved("net.classes") or 0)

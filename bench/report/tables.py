@@ -63,7 +63,8 @@ def headline_text(results: Results) -> pd.DataFrame:
         table[score.key + ARROWS.get(score.direction, "")] = _texts(main, results)
         if score.floor:
             floor = results.over_seeds(score.floor)["mean"]
-            beside = [round_like(value, half) for value, half in zip(floor, main["half"], strict=True)]
+            drawn = results.over_seeds(score.floor_sd)["mean"] if score.floor_sd else main["half"]
+            beside = [round_like(value, half) for value, half in zip(floor, drawn, strict=True)]
             near = results.approximate(score)
             table[f"{score.key} floor"] = [
                 f"≈ {text}" if combo in near and text != "–" else text

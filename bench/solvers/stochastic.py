@@ -72,9 +72,9 @@ class DDIM(FixedStep, ProcessSolver):
     Song et al. 2021, arXiv:2010.02502, equation 12 with eta = 0, written for any path x_t = alpha x1 + s e. On the
     straight line it is Euler's method; on the path vp its steps follow the noise rather than the time.
 
-    clip: bound on |E[x1 | x_t]|, 1 for images, as the published samplers do; E[e | x_t] then is what is left of
-    x_t, (x_t - alpha E[x1 | x_t]) / s. Where alpha is small, a small error of the net in the noise is a large one in
-    the data, and without a bound some samples are lost to it.
+    clip: bound on |E[x1 | x_t]|, 1 for images, as Ho et al. have it and later DDIM code, the first not; E[e | x_t]
+    then is what is left of x_t, (x_t - alpha E[x1 | x_t]) / s. Where alpha is small, a small error of the net in the
+    noise is a large one in the data, and without a bound some samples are lost to it.
     """
 
     tableau: ClassVar[Tableau] = EULER
