@@ -178,6 +178,7 @@ def _run(
     table = records.records_table(suite, laid, done, cells)
     about = records.page(suite, done, provenance, _command(), time.monotonic() - began)
     _publish(folder, store, cells, table, about)
+    _say_lost(table, cells)
     return _verdict(laid, done, cells)
 
 
@@ -210,6 +211,14 @@ def _publish(folder: Path, store: Store, cells: Any, table: Any, about: dict[str
             err.print(f"warning: {text}")
     out.print(headline_text(folder, out.width if out.is_terminal else 160))
     out.print(f"report: {folder / 'report.md'}")
+
+
+def _say_lost(table: Any, cells: Any) -> None:
+    """Scores that no cell has, though cells are well: asked of data that they do not fit, or without their weights."""
+    well = table[table["cell"].isin(cells.loc[cells["status"] == "ok", "cell"]) & (table["status"] == "skipped")]
+    lost = well[~well["metric"].isin(table.loc[table["value"].notna(), "metric"])]
+    for reason, names in lost[lost["reason"] != ""].groupby("reason")["metric"]:
+        err.print(f"{', '.join(dict.fromkeys(names))}: no value in any cell: {reason}")
 
 
 def _verdict(laid: Plan, done: Results, cells: Any) -> int:

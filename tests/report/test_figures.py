@@ -1,0 +1,42 @@
+"""What figures show by what, and how pictures are laid out."""
+
+import numpy as np
+import pytest
+
+from bench.report import curves
+from bench.report.images import mosaic
+from bench.report.results import load_results
+
+SAYS = {"flow": "velocity", "diffusion": "noise"}
+
+
+def test_axes_that_run_in_step_are_one_and_so_share_a_panel(make_run):
+    def in_step(cell):
+        cell["prediction"] = SAYS[cell["path"]]
+
+    axes = {"path": ["flow", "diffusion"], "prediction": ["velocity"], "solver": ["euler(10)", "euler(20)"]}
+    results = load_results(make_run(axes, change=in_step))
+    assert set(results.varied) == {"path", "prediction", "solver"}
+    points = curves._points(results, results.scores[0], "nfe")
+    roles = curves._roles(results, points)
+    assert (roles.colour, roles.facet, roles.row, roles.page) == ("path", None, None, ())
+
+
+def test_solvers_of_one_name_are_told_apart_by_what_else_varies_and_keep_their_curves(make_run):
+    def clipped(cell):
+        cell["solver.clip"] = "" if cell["solver"] == "euler(20) free" else "1.0"
+
+    axes = {"path": ["flow", "diffusion"], "solver": ["euler(10)", "euler(20)", "euler(20) free", "rk4(5)"]}
+    results = load_results(make_run(axes, change=clipped))
+    assert results.labels("solver.kind") == ["euler, clip 1.0", "euler, clip none", "rk4"]
+
+
+def test_a_sheet_holds_its_images_row_by_row():
+    images = np.linspace(-1, 1, 5)[:, None, None, None] * np.ones((5, 1, 4, 3))
+    sheet = mosaic(images, 2)
+    assert sheet.shape == (3 * 5 - 1, 2 * 4 - 1, 1)
+    levels = [sheet[row * 5 : row * 5 + 4, column * 4 : column * 4 + 3] for row in range(3) for column in range(2)]
+    for place, level in enumerate(levels[:5]):
+        assert level == pytest.approx(place / 4)
+    assert (levels[5] == 1).all()
+    assert mosaic(np.full((1, 1, 2, 2), 7.0), 1).max() == 1
