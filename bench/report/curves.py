@@ -67,7 +67,7 @@ def score_vs_nfe(results: Results, score: Score) -> Iterator[Drawing]:
             _lines(ax, panel, roles, results)
             if score.value == SLOPED:
                 _slopes(ax, panel, roles, results)
-            _frame(ax, panel, ticks=ticks)
+            _frame(ax, _framed(panel, part, roles), ticks=ticks)
         _legend(figure, part, roles, results, [])
         figure.supxlabel("field evaluations per sample (NFE)", fontsize=9)
         figure.supylabel(shown(score.label, 60), fontsize=9)
@@ -95,7 +95,7 @@ def score_vs_seconds(results: Results, score: Score) -> Iterator[Drawing]:
             figure, axes, parts = _facets(part, roles)
             for ax, panel in zip(axes, parts, strict=True):
                 _scatter(ax, panel, roles, results, score)
-                _frame(ax, panel)
+                _frame(ax, _framed(panel, part, roles))
             _legend(figure, part, roles, results, [front])
             figure.supxlabel(f"sampling time{on} [s]", fontsize=9)
             figure.supylabel(shown(score.label, 60), fontsize=9)
@@ -242,6 +242,11 @@ def _floors(ax: Axes, points: pd.DataFrame, roles: Roles, results: Results) -> N
     for colour, _, part in _curves(points, roles, results):
         if part["floor"].notna().any():
             ax.axhline(float(part["floor"].mean()), color=colour, linestyle="--", linewidth=0.9)
+
+
+def _framed(panel: pd.DataFrame, whole: pd.DataFrame, roles: Roles) -> pd.DataFrame:
+    """What a panel's axes must hold: all of the figure, so that panels compare, or itself where each is a data set."""
+    return panel if roles.facet is None or roles.facet.split(".")[0] == "dataset" else whole
 
 
 def _frame(ax: Axes, points: pd.DataFrame, ticks: Sequence[float] = ()) -> None:
