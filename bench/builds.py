@@ -106,6 +106,7 @@ class _Strip(ast.NodeTransformer):
     """Drops every string that stands as a statement of its own; `pass` holds the place of a lone one."""
 
     def generic_visit(self, node: ast.AST) -> ast.AST:
+        """The node without its docstring, and likewise what is below it."""
         super().generic_visit(node)
         body = getattr(node, "body", None)
         if isinstance(body, list):

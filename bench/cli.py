@@ -307,6 +307,7 @@ def _terminated_as_interrupted() -> Iterator[None]:
     """SIGTERM ends a run as Ctrl-C does: what is finished stays, nothing is left running."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
+        """What Ctrl-C raises."""
         raise KeyboardInterrupt
 
     before = signal.signal(signal.SIGTERM, interrupt)

@@ -44,6 +44,7 @@ def exact(dataset: Dataset, source: Dataset, coupling: Coupling | None, path: Pa
         raise Undefined("the exact velocity is known for independent pairs only")
 
     def field(of: Path, goal: str) -> Field:
+        """The exact velocity of a path and a target, (B, *S)."""
         module = OracleField(mixture, of, goal)
         return lambda t, x: module(x, t.to(x.dtype).expand(len(x)))
 

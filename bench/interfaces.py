@@ -395,7 +395,7 @@ class Metric(ABC):
 
     `values` names what `measure` returns. `floored` says that the score of a perfect sampler is not 0 and
     is reported beside it; a floored metric declares samples, reference and law alone. The floor is the score of
-    `Given.floor`'s kind of samples, or, where `draws_floor` says so, the mean of `floors`, the same for every seed.
+    `Given.floor`'s kind of samples, or, for a metric with `floors` of its own, their mean, the same for every seed.
     A higher `version` makes stored scores of this metric stale.
     """
 
@@ -404,7 +404,6 @@ class Metric(ABC):
     floored: ClassVar[bool] = True
     excess: ClassVar[bool] = True
     """Squares of score and floor subtract, so that sqrt|score^2 - floor^2| is what the score holds beyond its floor."""
-    draws_floor: ClassVar[bool] = False
     symmetric: ClassVar[bool] = True
     """Samples and reference may be exchanged in values for which lower is better; False for a divergence."""
     version: ClassVar[int] = 1
@@ -424,11 +423,16 @@ class Metric(ABC):
         """What comes as `Given.prepared`, if it has been made; a metric that lacks it makes its own."""
         return None
 
+    @property
+    def draws_floor(self) -> bool:
+        """True for a metric with `floors` of its own."""
+        return type(self).floors is not Metric.floors
+
     def floors(
         self, law: Dataset, n: int, seed: int, prepared: NDArray[np.generic] | None = None
     ) -> Mapping[str, Sequence[float]]:
-        """What n points of the law score in several draws, a list for each value; only asked if `draws_floor`."""
-        raise NotImplementedError(f"{type(self).__name__} has draws_floor and lacks floors")
+        """What n points of the law score in several draws, a list for each value; by default there are none."""
+        return {}
 
 
 def checked_times(times: Sequence[float] | Tensor) -> Tensor:

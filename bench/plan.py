@@ -90,6 +90,7 @@ class _Planner:
         self.jobs: dict[JobId, Job] = {}
 
     def plan(self) -> Plan:
+        """Every cell in turn; what cells share is planned once."""
         cells = self.suite.cells
         factors = sorted(cells.index)
         stacked = np.stack([cells.index[factor] for factor in factors] + [cells.seed], axis=1)

@@ -110,12 +110,14 @@ class _Lines(_Counts):
         self.next_line = 0.0
 
     def looked_up(self, stored: Collection[JobId]) -> None:
+        """Say what is left to do."""
         super().looked_up(stored)
         missing = {kind: n - self.stored[kind] for kind, n in self.totals.items() if n > self.stored[kind]}
         if missing:
             self.console.print("to do: " + ", ".join(f"{n} {kind}" for kind, n in missing.items()))
 
     def ended(self, job: Job, outcome: Outcome) -> None:
+        """Count it, and say what went wrong."""
         super().ended(job, outcome)
         if not outcome.ok and outcome.status != "cancelled":
             self.say_failure(job, outcome)
@@ -143,6 +145,7 @@ class _Live(_Counts):
         self.live.__exit__(kind, error, trace)
 
     def ended(self, job: Job, outcome: Outcome) -> None:
+        """Count it, and say what went wrong."""
         super().ended(job, outcome)
         if not outcome.ok and outcome.status != "cancelled":
             self.say_failure(job, outcome)

@@ -133,6 +133,7 @@ def velocity(
         raise ValueError(f"prediction {prediction} becomes a velocity by its path, and none is given")
 
     def field(t: Tensor, x: Tensor) -> Tensor:
+        """dx/dt at scalar t, x: (B, *S)."""
         asked = 1 - t if direction == "reversed_field" else t
         if path is not None:
             asked = asked_time(path, prediction, asked)

@@ -219,8 +219,10 @@ def test_guidance_goes_from_the_untold_field_through_the_told_one(weight):
 def test_guidance_of_a_noise_prediction_is_guidance_of_its_velocity():
     path, x, t = Linear(), torch.randn(6, 2, dtype=torch.float64), torch.tensor(0.4, dtype=torch.float64)
 
+    def made(net):
+        return sample.velocity(net, "noise_at_0", "forward", path, "noise")
+
     def field(weight):
-        made = lambda net: sample.velocity(net, "noise_at_0", "forward", path, "noise")  # noqa: E731
         return sample.Conditional(Labelled(), 3, weight, made).at(0)(t, x)
 
     torch.testing.assert_close(field(2.5), field(0.0) + 2.5 * (field(1.0) - field(0.0)))

@@ -101,6 +101,7 @@ def never_asks_outside_the_unit_interval(solver: Solver) -> str | None:
     asked: list[Tensor] = []
 
     def wave(speed: float, t: Tensor, x: Tensor) -> Tensor:
+        """dx/dt = w cos(w t) x, whose flow is known; notes when it is asked."""
         asked.append(t)
         return speed * torch.cos(speed * t) * x
 
@@ -242,6 +243,7 @@ def _recording(asked: list[float]) -> Field:
     """`_swirl`, noting when it is asked."""
 
     def field(t: Tensor, x: Tensor) -> Tensor:
+        """The swirl; notes when it is asked."""
         asked.append(float(t))
         return _swirl(t, x)
 

@@ -130,6 +130,7 @@ class _Run:
         self.alone: set[JobId] = set()
 
     def go(self) -> None:
+        """Hand out what is missing and take in what comes back, until nothing is left."""
         outcomes = self.results.outcomes
         self.observer.looked_up(outcomes)
         missing = [job for job in self.plan.jobs.values() if job.id not in outcomes]

@@ -57,7 +57,6 @@ class ImageMetric(Metric):
 
     inputs: ClassVar[tuple[str, ...]] = ("samples", "law")
     excess: ClassVar[bool] = False
-    draws_floor: ClassVar[bool] = True
 
     extractor: ExtractorName = "lenet64"
     weights: str | None = None

@@ -68,6 +68,7 @@ class LogLikelihood(Metric):
         scale = 1.0 if d <= EXACT_UP_TO else 1 / self.probes
 
         def backwards(s: Tensor, state: Tensor) -> Tensor:
+            """d(x, gathered divergence)/ds at s = 1 - t; state: (B, d + 1)."""
             v, divergence = _with_divergence(velocity, 1 - s, state[:, :d].reshape(shape), probes)
             return -torch.cat([v.flatten(1), scale * divergence[:, None]], dim=1)
 

@@ -106,6 +106,7 @@ class OracleField(_ExactField):
         r = log_r.softmax(dim=1)
 
         def turned(inner: Tensor) -> Tensor:
+            """sum_k r_k R_k inner_k, out of the axes of each covariance. inner: (B, K, d); (B, d)."""
             return torch.einsum("bk,bkj,kij->bi", r, inner, axes)
 
         middle = r @ means

@@ -59,6 +59,7 @@ class _AttentionUNetModule(nn.Module):
         coarsest = len(widths) - 1
 
         def block(fan_in: int, grid: int) -> _Block:
+            """A residual block of a grid, with attention on the coarsest."""
             return _Block(fan_in, widths[grid], features, config.heads if grid == coarsest else 0)
 
         self.condition = Condition(config.width, features, config.classes)

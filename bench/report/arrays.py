@@ -35,6 +35,14 @@ class Arrays:
             return None
         return np.asarray(np.load(file, allow_pickle=False), dtype=np.float64)
 
+    def shape(self, entry: object, name: str) -> tuple[int, ...]:
+        """An entry's array's shape, read from its head alone; () where there is no such file."""
+        file = self.root / str(entry) / f"{name}.npy"
+        if not entry or not file.is_file():
+            return ()
+        shape: tuple[int, ...] = np.load(file, mmap_mode="r", allow_pickle=False).shape
+        return shape
+
 
 def settings(results: Results, fits: Callable[[Cell], bool]) -> tuple[list[tuple[str, Cell]], str]:
     """(title, cell) of each setting whose first good cell fits a figure, and a sentence on what is left out.

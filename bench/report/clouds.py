@@ -90,9 +90,9 @@ def the_way(results: Results, arrays: Arrays) -> Iterator[Drawing]:
 
 def _in_plane(arrays: Arrays, cell: Cell, needs: str = "samples") -> bool:
     """Whether a cell's samples and reference are points of the plane."""
-    made, target = arrays.load(cell["sample_entry"], needs), arrays.load(cell["reference_entry"], "reference")
-    plane = all(a is not None and a.ndim == 3 and a.shape[-1] == 2 and a.size for a in (made, target))
-    return plane and arrays.load(cell["sample_entry"], "samples") is not None
+    entries = (cell["sample_entry"], needs), (cell["reference_entry"], "reference"), (cell["sample_entry"], "samples")
+    made, target, samples = (arrays.shape(*entry) for entry in entries)
+    return bool(samples) and all(len(shape) == 3 and shape[-1] == 2 and 0 not in shape for shape in (made, target))
 
 
 def _points(arrays: Arrays, cell: Cell) -> tuple[Floats, Floats]:

@@ -18,6 +18,7 @@ def embed(page: Path) -> int:
     """Replace every marked block by its table; the number of blocks. Raises UsageError where a table is missing."""
 
     def table(block: re.Match[str]) -> str:
+        """A marked block with its table as it is now."""
         file = page.parent / block["file"]
         try:
             text = file.read_text(encoding="utf-8").strip()

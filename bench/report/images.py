@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ from bench.report.results import Results
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float64]
@@ -35,14 +36,7 @@ def sheets(results: Results, arrays: Arrays) -> Iterator[Drawing]:
     chosen, left = settings(results, partial(_is_images, arrays))
     if not chosen:
         return
-    rows, columns = fold(len(chosen), 4)
-    figure, grid = panels(rows, columns, width=2.4, height=2.75, beside=0.1)
-    for ax in list(grid.flat)[len(chosen) :]:
-        ax.set_visible(False)
-    for ax, (title, cell) in zip(grid.flat, chosen, strict=False):
-        samples = _images(arrays, cell)
-        _show(ax, mosaic(samples[: SIDE * SIDE], SIDE))
-        ax.set_title(title, fontsize=8)
+    figure = _pictures(chosen, 4, 2.4, lambda cell: mosaic(_images(arrays, cell)[: SIDE * SIDE], SIDE))
     caption = (
         f"The first {SIDE * SIDE} samples, as they come; seed {chosen[0][1]['seed']}, each solver at its largest NFE. "
         f"Settings start from the same noise.{left}"
@@ -55,17 +49,15 @@ def class_sheets(results: Results, arrays: Arrays) -> Iterator[Drawing]:
     chosen, left = settings(results, lambda cell: _is_images(arrays, cell) and _classes(results, cell) > 1)
     if not chosen:
         return
-    rows, columns = fold(len(chosen), 3)
-    figure, grid = panels(rows, columns, width=3.0, height=3.2, beside=0.1)
-    for ax in list(grid.flat)[len(chosen) :]:
-        ax.set_visible(False)
-    for ax, (title, cell) in zip(grid.flat, chosen, strict=False):
+
+    def sheet(cell: Cell) -> Floats:
+        """Sample i was told the class i mod K: every K-th one is of one class."""
         count, samples = _classes(results, cell), _images(arrays, cell)
         across = max(1, min(10, len(samples) // count))
-        # Sample i was told the class i mod K: every K-th one is of one class.
-        rows_of = [samples[kind::count][:across] for kind in range(min(count, MOST_CLASSES))]
-        _show(ax, mosaic(np.concatenate(rows_of), across))
-        ax.set_title(title, fontsize=8)
+        rows = [samples[kind::count][:across] for kind in range(min(count, MOST_CLASSES))]
+        return mosaic(np.concatenate(rows), across)
+
+    figure = _pictures(chosen, 3, 3.0, sheet)
     caption = f"Samples of each class, a row per class from 0 on, as they come; seed {chosen[0][1]['seed']}.{left}"
     yield Drawing("classes", "Samples by class", caption, figure)
 
@@ -90,6 +82,19 @@ def image_way(results: Results, arrays: Arrays) -> Iterator[Drawing]:
         f"10, 20, 30, 40, 49 and all of them; seed {ways[0][1]['seed']}."
     )
     yield Drawing("image_way", "From noise to image", caption, figure)
+
+
+def _pictures(chosen: list[tuple[str, Cell]], most: int, width: float, picture: Callable[[Cell], Floats]) -> Figure:
+    """A figure with a titled picture of each setting, `most` side by side, each `width` inches wide."""
+    rows, columns = fold(len(chosen), most)
+    figure: Figure
+    figure, grid = panels(rows, columns, width=width, height=width + 0.35, beside=0.1)
+    for ax in list(grid.flat)[len(chosen) :]:
+        ax.set_visible(False)
+    for ax, (title, cell) in zip(grid.flat, chosen, strict=False):
+        _show(ax, picture(cell))
+        ax.set_title(title, fontsize=8)
+    return figure
 
 
 def mosaic(images: Floats, across: int) -> Floats:
@@ -119,8 +124,8 @@ def _show(ax: Axes, picture: Floats) -> None:
 
 def _is_images(arrays: Arrays, cell: Cell, needs: str = "samples") -> bool:
     """Whether a cell's samples are there and are images, (R, N, C, H, W) or frames (F, N, C, H, W)."""
-    made = arrays.load(cell.get("sample_entry"), needs)
-    return made is not None and made.ndim == 5 and made.shape[2] in (1, 3)
+    shape = arrays.shape(cell.get("sample_entry"), needs)
+    return len(shape) == 5 and shape[2] in (1, 3)
 
 
 def _images(arrays: Arrays, cell: Cell) -> Floats:

@@ -47,8 +47,7 @@ class Score:
     """A column of scores: one value of one metric at one sample size.
 
     `key`, `floor`, `floor_sd` (over draws of the floor) and `excess` are columns of `Results.wide`, all but the key
-    empty where there is none;
-    `value` is its name in the suite; n: samples per evaluation; `approximate`: whether any
+    empty where there is none; `value` is its name in the records; n: samples per evaluation; `approximate`: whether any
     floor is.
     """
 

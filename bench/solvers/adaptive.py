@@ -94,10 +94,12 @@ class _Counted(torch.nn.Module):
         self.tried = self.rejected = 0
 
     def forward(self, t: Tensor, x: Tensor) -> Tensor:
+        """dx/dt, as torchdiffeq asks for it."""
         # Only the second call ever lies beyond 1: the trial that sizes the first step.
         return self.velocity(t.clamp(0, 1), x)
 
     def callback_step(self, t0: Tensor, y0: Tensor, dt: Tensor) -> None:
+        """Count the step that torchdiffeq tries."""
         self.tried += 1
         if self.tried > self.solver.max_steps:
             raise NotConverged(
@@ -106,4 +108,5 @@ class _Counted(torch.nn.Module):
             )
 
     def callback_reject_step(self, t0: Tensor, y0: Tensor, dt: Tensor) -> None:
+        """Count the step that torchdiffeq takes back."""
         self.rejected += 1

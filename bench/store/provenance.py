@@ -68,10 +68,8 @@ def _version(library: str) -> str | None:
 
 def _cpu() -> str:
     """The processor's name; Linux alone says it in full, in /proc/cpuinfo."""
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
+    about = Path("/proc/cpuinfo")
+    for line in about.read_text().splitlines() if about.is_file() else ():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()

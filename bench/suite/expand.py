@@ -77,6 +77,7 @@ class _Distinct:
         self._position: dict[tuple[str | None, str], int] = {}
 
     def add(self, config: Config) -> int:
+        """Place of a configuration, which equal ones share."""
         position = self._position.setdefault((config.name, config.plain), len(self.configs))
         if position == len(self.configs):
             self.configs.append(config)

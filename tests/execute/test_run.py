@@ -246,21 +246,26 @@ def test_a_worker_that_is_killed_costs_its_own_cell_alone(bench, suite, tmp_path
     assert set(table(results / "tiny", "cells")["status"]) == {"ok"}
 
 
-def test_a_death_in_a_cohort_costs_the_guilty_training_alone(bench, suite, tmp_path):
-    """Several train in one process: all are tried again by themselves, and the one that kills is the one that fails."""
+@pytest.mark.parametrize(
+    ("deed", "words"),
+    [("os.kill(os.getpid(), signal.SIGKILL)", "SIGKILL"), ('raise ZeroDivisionError("by design")', "by design")],
+    ids=["death", "error"],
+)
+def test_what_befalls_one_in_a_cohort_costs_the_guilty_training_alone(bench, suite, tmp_path, deed, words):
+    """Several train in one process: all are tried again by themselves, and the guilty one is the one that fails."""
     (tmp_path / "deadly.py").write_text(
-        dedent("""
+        dedent(f"""
         import os, signal
         from dataclasses import dataclass
         from bench.paths import Linear
 
         @dataclass(frozen=True)
         class Deadly(Linear):
-            "Kills its own process when its velocity is asked."
+            "Ends its own training when its velocity is asked."
             def velocity(self, t, x0, x1, xi):
-                os.kill(os.getpid(), signal.SIGKILL)
+                {deed}
 
-        PATHS = {"deadly": Deadly}
+        PATHS = {{"deadly": Deadly}}
         """)
     )
     results = tmp_path / "results"
@@ -270,30 +275,7 @@ def test_a_death_in_a_cohort_costs_the_guilty_training_alone(bench, suite, tmp_p
     bench("run", file, "--results", results, status=1)
     cells = table(results / "tiny", "cells")
     assert dict(cells.groupby(["path", "status"]).size()) == {("deadly", "failed"): 6, ("linear", "ok"): 6}
-    assert cells[cells["status"] == "failed"]["reason"].str.contains("SIGKILL").all()
-
-
-def test_a_member_that_raises_fails_alone(bench, suite, tmp_path):
-    (tmp_path / "raising.py").write_text(
-        dedent("""
-        from dataclasses import dataclass
-        from bench.paths import Linear
-
-        @dataclass(frozen=True)
-        class Raising(Linear):
-            "Has no velocity to learn."
-            def velocity(self, t, x0, x1, xi):
-                raise ZeroDivisionError("by design")
-
-        PATHS = {"raising": Raising}
-        """)
-    )
-    results = tmp_path / "results"
-    file = suite(("question:", "plugins: [raising.py]\n    question:"), ("noisy_bridge", "raising"))
-    bench("run", file, "--results", results, status=1)
-    cells = table(results / "tiny", "cells")
-    assert dict(cells.groupby(["path", "status"]).size()) == {("linear", "ok"): 4, ("raising", "failed"): 4}
-    assert cells[cells["status"] == "failed"]["reason"].str.contains("by design").all()
+    assert cells[cells["status"] == "failed"]["reason"].str.contains(words).all()
 
 
 def test_a_damaged_entry_is_said_set_aside_and_done_again(bench, suite, results):
