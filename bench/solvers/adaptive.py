@@ -39,11 +39,11 @@ class _Adaptive(Solver):
                 states: Tensor = odeint(
                     asked,
                     x,
-                    checked_times(times),
+                    checked_times(times).to(x.device),
                     method=self.method,
                     rtol=self.rtol,
                     atol=self.atol,
-                    options={"step_t": torch.ones(1, dtype=torch.float64)},
+                    options={"step_t": torch.ones(1, dtype=torch.float64, device=x.device)},
                 )
             except AssertionError as error:
                 raise NotConverged(f"{self.method} stopped: {error}; loosen rtol and atol") from error
