@@ -70,6 +70,7 @@ class _Module:
         package = name.partition(".")[0]
         self.definitions: dict[str, list[ast.stmt]] = {}
         self.imports: dict[str, Place] = {}
+        self._names: dict[str, set[str]] = {}
         self._digests: dict[str, str] = {}
         for node in tree.body:
             if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] in {package, "bench"}:
@@ -85,14 +86,15 @@ class _Module:
 
     def names(self, definition: str) -> set[str]:
         """Every plain name used inside a definition."""
-        nodes = (inner for node in self.definitions[definition] for inner in ast.walk(node))
-        return {node.id for node in nodes if isinstance(node, ast.Name)}
+        if definition not in self._names:
+            nodes = (inner for node in self.definitions[definition] for inner in ast.walk(node))
+            self._names[definition] = {node.id for node in nodes if isinstance(node, ast.Name)}
+        return self._names[definition]
 
     def digest(self, definition: str) -> str:
         """Hash of a definition's code without docstrings, comments and layout."""
         if definition not in self._digests:
-            trees = (_Strip().visit(ast.parse(ast.unparse(node))) for node in self.definitions[definition])
-            text = "\n".join(ast.unparse(tree) for tree in trees)
+            text = "\n".join(ast.unparse(_Strip().visit(node)) for node in self.definitions[definition])
             self._digests[definition] = hashlib.sha256(text.encode()).hexdigest()
         return self._digests[definition]
 

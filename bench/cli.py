@@ -166,6 +166,8 @@ def _run(
     place = _device(device)
     folder = _folder(results, suite, partial)
     store, provenance = _store(results), _provenance()
+    if gpu := _gpu(place):
+        provenance["gpu"] = gpu
     store.sweep()
     laid = _plan(suite, provenance, place)
     out.print(f"{suite.name}: {len(suite.cells)} cells on {place}")

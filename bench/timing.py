@@ -15,8 +15,10 @@ ROUNDS = 5
 ENOUGH_SECONDS = 0.3
 """A candidate timed three times and for this long sits out the later rounds."""
 
-LONG_SECONDS = 10.0
-"""A candidate timed for this long sits out the later rounds, however few it had."""
+LONG_SECONDS = 5.0
+"""A candidate timed for this long sits out the later rounds, however few it had. Where already the first call takes
+this long, what it pays for by being first is lost in it, and it is the only one.
+"""
 
 BUSY = 0.9
 """Share of processor time in wall-clock time under which the machine is said to have been busy."""
@@ -33,39 +35,37 @@ class Timed(NamedTuple):
     busy: bool
 
 
-def first(call: Callable[[], object], device: torch.device) -> float:
-    """Seconds of the first call, which pays for what later ones find warm. Raises what the call raises."""
-    return _clock(call, device)[0]
-
-
-def measure(calls: Sequence[Callable[[], object]], firsts: Sequence[float], device: torch.device) -> list[Timed]:
-    """Time each call warm, synchronised, in interleaved rounds; `firsts` are the seconds of the first calls."""
-    walls: list[list[float]] = [[] for _ in calls]
-    shares: list[list[float]] = [[] for _ in calls]
-    for number in range(ROUNDS):
-        for index, call in enumerate(calls):
-            spent = sum(walls[index])
-            if spent >= LONG_SECONDS or (number >= 3 and spent >= ENOUGH_SECONDS):
-                continue
-            wall, share = _clock(call, device)
-            walls[index].append(wall)
-            shares[index].append(share)
-    rows = []
-    for cold, taken, given in zip(firsts, walls, shares, strict=True):
-        q25, median, q75 = (float(q) for q in np.quantile(taken, [0.25, 0.5, 0.75]))
-        busy = device.type == "cpu" and float(np.median(given)) < BUSY
-        rows.append(Timed(median, q25, q75, cold, len(taken), busy))
-    return rows
-
-
-def _clock(call: Callable[[], object], device: torch.device) -> tuple[float, float]:
+class Call(NamedTuple):
     """Wall-clock seconds of one call, and the share of them that this process had a processor."""
+
+    seconds: float
+    share: float
+
+
+def clock(call: Callable[[], object], device: torch.device) -> Call:
+    """Time one call by itself, synchronised. Raises what the call raises."""
     _synchronise(device)
     wall, cpu = time.perf_counter(), time.process_time()
     call()
     _synchronise(device)
     seconds = max(time.perf_counter() - wall, 1e-9)
-    return seconds, (time.process_time() - cpu) / seconds
+    return Call(seconds, (time.process_time() - cpu) / seconds)
+
+
+def measure(calls: Sequence[Callable[[], object]], firsts: Sequence[Call], device: torch.device) -> list[Timed]:
+    """Time each call warm, synchronised, in interleaved rounds; `firsts` are their first calls, timed already."""
+    taken = [[cold] if cold.seconds >= LONG_SECONDS else [] for cold in firsts]
+    for number in range(ROUNDS):
+        for call, mine in zip(calls, taken, strict=True):
+            spent = sum(one.seconds for one in mine)
+            if spent < LONG_SECONDS and (number < 3 or spent < ENOUGH_SECONDS):
+                mine.append(clock(call, device))
+    rows = []
+    for cold, mine in zip(firsts, taken, strict=True):
+        q25, median, q75 = (float(q) for q in np.quantile([one.seconds for one in mine], [0.25, 0.5, 0.75]))
+        busy = device.type == "cpu" and float(np.median([one.share for one in mine])) < BUSY
+        rows.append(Timed(median, q25, q75, cold.seconds, len(mine), busy))
+    return rows
 
 
 def _synchronise(device: torch.device) -> None:

@@ -17,13 +17,13 @@ from bench.execute.resolved import Resolved, Send, explain
 def time_together(batch: list[Work], send: Send) -> None:
     """All time jobs of a run in one process, in interleaved rounds; a job that cannot be done fails alone."""
     torch.set_num_threads(batch[0].threads)
-    device, clocked, firsts = torch.device(batch[0].device), list[_Clocked](), list[float]()
+    device, clocked, firsts = torch.device(batch[0].device), list[_Clocked](), list[timing.Call]()
     ready: list[Work] = []
     for work in batch:
         send({"event": "started", "job": work.id})
         try:
             made = _training_call(Resolved(work)) if work.options.get("of") == "train" else _one_call(Resolved(work))
-            firsts.append(timing.first(made.call, device))
+            firsts.append(timing.clock(made.call, device))
             clocked.append(made)
             ready.append(work)
         except Exception as error:

@@ -56,7 +56,7 @@ def _recipes(results: Results, store_root: Path | None) -> Iterator[tuple[str, C
         if score.value in budget.IN_BUDGET and budget.is_there(results):
             continue
         yield f"{score.key} over NFE", partial(curves.score_vs_nfe, results, score)
-        if score.value in budget.PARTS and budget.is_there(results):
+        if score.direction == "none" or (score.value in budget.PARTS and budget.is_there(results)):
             continue
         yield f"{score.key} over seconds", partial(curves.score_vs_seconds, results, score)
         yield f"{score.key}, factor by factor", partial(factors.heat_maps, results, score)
