@@ -25,12 +25,13 @@ BUSY = 0.9
 
 
 class Timed(NamedTuple):
-    """Seconds of one call: median, quartiles, the first call by itself; whether the machine was busy."""
+    """Seconds of one call: median, quartiles, the first call by itself, all calls; whether the machine was busy."""
 
     median: float
     q25: float
     q75: float
     first: float
+    spent: float
     rounds: int
     busy: bool
 
@@ -64,7 +65,8 @@ def measure(calls: Sequence[Callable[[], object]], firsts: Sequence[Call], devic
     for cold, mine in zip(firsts, taken, strict=True):
         q25, median, q75 = (float(q) for q in np.quantile([one.seconds for one in mine], [0.25, 0.5, 0.75]))
         busy = device.type == "cpu" and float(np.median([one.share for one in mine])) < BUSY
-        rows.append(Timed(median, q25, q75, cold.seconds, len(mine), busy))
+        spent = sum(one.seconds for one in {cold, *mine})
+        rows.append(Timed(median, q25, q75, cold.seconds, spent, len(mine), busy))
     return rows
 
 

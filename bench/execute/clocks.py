@@ -37,7 +37,7 @@ def time_together(batch: list[Work], send: Send) -> None:
         meta = {
             **made.says(row),
             **{"rounds": row.rounds, "busy": row.busy, "started": started},
-            "seconds": row.first + row.median * row.rounds,
+            "seconds": row.spent,
             "peak_mb": None,
         }
         send({"event": "ended", "job": work.id, "status": "ok", "reason": "", "meta": meta})
