@@ -93,7 +93,7 @@ class _Module:
 
     def digest(self, definition: str) -> str:
         """Hash of a definition's code without docstrings, comments and layout."""
-        if definition not in self._digests:
+        if definition not in self._digests:  # what is stripped in place holds no name
             text = "\n".join(ast.unparse(_Strip().visit(node)) for node in self.definitions[definition])
             self._digests[definition] = hashlib.sha256(text.encode()).hexdigest()
         return self._digests[definition]

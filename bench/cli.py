@@ -228,7 +228,7 @@ def _verdict(laid: Plan, done: Results, cells: Any) -> int:
     bad = {status: int(n) for status, n in counts.items() if status not in {"ok", "skipped"}}
     if skipped := int(counts.get("skipped", 0)):
         reasons = sorted(set(cells.loc[cells["status"] == "skipped", "reason"]))
-        out.print(f"{skipped} cells skipped: " + "; ".join(reasons))
+        out.print(f"{skipped} cell{'' if skipped == 1 else 's'} skipped: " + "; ".join(reasons))
     if done.interrupted:
         err.print("interrupted; what was finished is stored, and the same command goes on from there")
         return INTERRUPTED

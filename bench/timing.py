@@ -17,7 +17,8 @@ ENOUGH_SECONDS = 0.3
 
 LONG_SECONDS = 5.0
 """A candidate timed for this long sits out the later rounds, however few it had. Where already the first call takes
-this long, what it pays for by being first is lost in it, and it is the only one.
+this long on a CPU, what it pays for by being first is lost in it, and it is the only one; on a GPU it may have
+started libraries.
 """
 
 BUSY = 0.9
@@ -25,13 +26,14 @@ BUSY = 0.9
 
 
 class Timed(NamedTuple):
-    """Seconds of one call: median, quartiles, the first call by itself, all calls; whether the machine was busy."""
+    """Seconds of one call: median, quartiles, the first by itself, all; how many calls; was the machine busy."""
 
     median: float
     q25: float
     q75: float
     first: float
     spent: float
+    calls: int
     rounds: int
     busy: bool
 
@@ -55,18 +57,20 @@ def clock(call: Callable[[], object], device: torch.device) -> Call:
 
 def measure(calls: Sequence[Callable[[], object]], firsts: Sequence[Call], device: torch.device) -> list[Timed]:
     """Time each call warm, synchronised, in interleaved rounds; `firsts` are their first calls, timed already."""
-    taken = [[cold] if cold.seconds >= LONG_SECONDS else [] for cold in firsts]
+    alone = [device.type == "cpu" and cold.seconds >= LONG_SECONDS for cold in firsts]
+    taken = [[cold] if only else [] for cold, only in zip(firsts, alone, strict=True)]
     for number in range(ROUNDS):
         for call, mine in zip(calls, taken, strict=True):
             spent = sum(one.seconds for one in mine)
             if spent < LONG_SECONDS and (number < 3 or spent < ENOUGH_SECONDS):
                 mine.append(clock(call, device))
     rows = []
-    for cold, mine in zip(firsts, taken, strict=True):
+    for cold, mine, only in zip(firsts, taken, alone, strict=True):
         q25, median, q75 = (float(q) for q in np.quantile([one.seconds for one in mine], [0.25, 0.5, 0.75]))
         busy = device.type == "cpu" and float(np.median([one.share for one in mine])) < BUSY
-        spent = sum(one.seconds for one in mine) + (0.0 if mine[0] is cold else cold.seconds)
-        rows.append(Timed(median, q25, q75, cold.seconds, spent, len(mine), busy))
+        every = mine if only else [cold, *mine]
+        spent = sum(one.seconds for one in every)
+        rows.append(Timed(median, q25, q75, cold.seconds, spent, len(every), len(mine), busy))
     return rows
 
 

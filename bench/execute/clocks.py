@@ -81,7 +81,7 @@ def _training_call(job: Resolved) -> _Clocked:
     def says(row: timing.Timed) -> dict[str, Any]:
         """Seconds of all steps, and of their pairing."""
         part = spec.training.steps / length
-        pairing = spent.coupling / (row.rounds + 1)  # the first call pairs like the others
+        pairing = spent.coupling / row.calls  # the first call pairs like the others
         return {"train_seconds": row.median * part, "coupling_seconds": pairing * part}
 
     return _Clocked(call, says)

@@ -55,7 +55,7 @@ def score_vs_nfe(results: Results, score: Score) -> Iterator[Drawing]:
         return
     roles = _roles(results, points)
     caption = (
-        f"{_name(score)} over the number of field evaluations (NFE), both axes logarithmic. {_better(score)} "
+        f"{_name(score)} over the number of field evaluations (NFE), both axes logarithmic.{_better(score)} "
         f"Points are means over seeds{_bands(points)}.{_floor_words(points, score)}"
     )
     if score.value == SLOPED:
@@ -86,7 +86,7 @@ def score_vs_seconds(results: Results, score: Score) -> Iterator[Drawing]:
         roles = _roles(results, points)
         on = f" on {device}" if len(times) > 1 else ""
         caption = (
-            f"{_name(score)} over the time that the samples of one evaluation take{on}, both axes logarithmic. "
+            f"{_name(score)} over the time that the samples of one evaluation take{on}, both axes logarithmic."
             f"{_better(score)} Points are means over seeds; the ringed ones on the line are the front: no other "
             f"point of the panel is as fast and as good.{_floor_words(points, score)}"
         )
@@ -312,7 +312,7 @@ def _name(score: Score) -> str:
 
 
 def _better(score: Score) -> str:
-    return {"lower": "Lower is better.", "higher": "Higher is better."}.get(score.direction, "")
+    return {"lower": " Lower is better.", "higher": " Higher is better."}.get(score.direction, "")
 
 
 def _bands(points: pd.DataFrame) -> str:

@@ -131,9 +131,10 @@ def _context(results: Results) -> dict[str, Any]:
 def _noted(records: pd.DataFrame) -> list[str]:
     """What the records say of themselves: timings beside other work, results of an older build."""
     found = []
-    timed = records[(records["base"] == "sample_seconds") & records["value"].notna()]
-    if busy := int(timed["note"].str.contains("busy").sum()):
-        found.append(f"{busy} of {len(timed)} sampling times were taken while the machine was busy with other work.")
+    for base, what in (("sample_seconds", "sampling"), ("train_seconds", "training")):
+        timed = records[(records["base"] == base) & records["value"].notna()]
+        if busy := int(timed["note"].str.contains("busy").sum()):
+            found.append(f"{busy} of {len(timed)} {what} times were taken while the machine was busy with other work.")
     if stale := records.loc[records["note"].str.contains("stale"), "cell"].nunique():
         found.append(f"{stale} cells hold results of an older build of the code, kept as asked.")
     return found
@@ -225,6 +226,8 @@ def _reading(results: Results) -> list[tuple[str, str]]:
     if devices := results.times("sample_seconds"):
         on = " or ".join(name for name in devices if name) or "one device"
         text = f"median seconds for one evaluation's samples, warm, on {on}; times of different devices do not compare."
+        if "cuda" in on:
+            text += " What noise a sampler draws as it goes (ddpm, euler_maruyama) is drawn on the CPU and counts."
         paragraphs.append(("Sampling time", text))
     return paragraphs
 
