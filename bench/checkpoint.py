@@ -27,17 +27,17 @@ class Checkpoint:
         self.parameters = [p for group in optimizer.param_groups for p in group["params"]]
         self.last = time.monotonic()
 
-    def load(self, losses: Tensor) -> int:
-        """Take everything back, fill the losses so far, and return the number of steps done; 0 without a file."""
+    def load(self, losses: Tensor) -> tuple[int, float]:
+        """Take everything back and fill the losses so far; steps done and seconds spent, none without a file."""
         try:
             with safe_open(self.file, framework="pt") as held:
-                step, names = int(held.metadata()["step"]), held.keys()
+                step, spent, names = int(held.metadata()["step"]), float(held.metadata()["seconds"]), held.keys()
                 found = {name: held.get_tensor(name) for name in names}
         except FileNotFoundError:
-            return 0
-        except (SafetensorError, OSError) as error:
+            return 0, 0.0
+        except (SafetensorError, OSError, KeyError) as error:
             print(f"{self.file} cannot be read ({error}); training starts anew")
-            return 0
+            return 0, 0.0
         for name, module in self.modules.items():
             module.load_state_dict({key: found[f"{name}/{key}"] for key in module.state_dict()})
         for number, parameter in enumerate(self.parameters):
@@ -45,10 +45,10 @@ class Checkpoint:
                 key: found[f"adam/{number}/{key}"].to(parameter.device) for key in ("step", "exp_avg", "exp_avg_sq")
             }
         losses[:step] = found["losses"].to(losses.device)
-        return step
+        return step, spent
 
-    def save(self, step: int, losses: Tensor) -> None:
-        """Write everything after `step` steps, if the last time is long enough ago."""
+    def save(self, step: int, seconds: float, losses: Tensor) -> None:
+        """Write everything after `step` steps and so many seconds, if the last time is long enough ago."""
         if time.monotonic() - self.last < EVERY_SECONDS:
             return
         held = {
@@ -61,6 +61,7 @@ class Checkpoint:
         held["losses"] = losses[:step]
         self.file.parent.mkdir(parents=True, exist_ok=True)
         beside = self.file.with_name(f"{self.file.name}.{os.getpid()}")
-        save_file({name: value.cpu().contiguous() for name, value in held.items()}, beside, {"step": str(step)})
+        about = {"step": str(step), "seconds": str(seconds)}
+        save_file({name: value.cpu().contiguous() for name, value in held.items()}, beside, about)
         beside.replace(self.file)
         self.last = time.monotonic()

@@ -69,7 +69,8 @@ def train_together(
     losses = torch.zeros(steps, len(jobs), device=device)
     diverged: dict[int, Diverged] = {}
     kept = Checkpoint(checkpoint, cohort.modules, cohort.optimizer) if checkpoint else None
-    began, step = time.perf_counter(), kept.load(losses) if kept else 0
+    step, before = kept.load(losses) if kept else (0, 0.0)
+    began = time.perf_counter() - before
     for drawn in zip(*(blocks(job, step) for job in jobs), strict=True):
         first, step = step, step + len(drawn[0].tau)
         cohort.advance(drawn, first, losses[first:step])
@@ -82,7 +83,7 @@ def train_together(
         if len(diverged) == len(jobs):
             break
         if kept and not diverged:
-            kept.save(step, losses)
+            kept.save(step, time.perf_counter() - began, losses)
     seconds = (time.perf_counter() - began) / len(jobs)
     return [
         diverged.get(place)

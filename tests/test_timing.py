@@ -55,7 +55,15 @@ def test_the_longer_a_call_the_fewer_rounds(clock, seconds, rounds):
     (row,) = clock.measure(clock.call("a", seconds))
     assert row.rounds == rounds
     assert row.spent == pytest.approx(clock.wall)
+    assert row.calls == rounds + (seconds < timing.LONG_SECONDS), "what is spent in all calls is shared out among them"
     assert row.median == pytest.approx(seconds)
+
+
+def test_a_gpu_is_warm_before_it_is_timed_however_long_that_takes(clock, monkeypatch):
+    monkeypatch.setattr(timing, "_synchronise", lambda device: None)
+    cold, call = timing.Call(9.0, 1.0), clock.call("a", 6.0)
+    (row,) = timing.measure([call], [cold], torch.device("cuda"))
+    assert (row.first, row.median, row.rounds, row.calls) == (9.0, 6.0, 1, 2)
 
 
 def test_a_long_first_call_is_never_repeated(clock):

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -196,17 +197,23 @@ def test_a_training_goes_on_from_its_checkpoint_to_the_bits_that_it_would_have_h
     monkeypatch.setattr(checkpoint, "EVERY_SECONDS", 0.0)
     settings = Training(steps=40, batch=2**14, ema=0.9, schedule="cosine", clip=1.0)  # blocks of 8 steps
     job, file = replace(job, net=Alone(16, 2), training=settings), tmp_path / "partial" / "half.safetensors"
-    whole, heard = run(job), []
+    whole, heard, now = run(job), [], [0.0]
+    monkeypatch.setattr(train, "time", SimpleNamespace(perf_counter=lambda: now[0]))
+
+    def heed(_, done, total, loss):
+        heard.append(done)
+        now[0] += 10  # seconds that a block of steps takes
 
     def killed(_, done, total, loss):
-        heard.append(done)
+        heed(_, done, total, loss)
         if done == 32:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         train.train_together([job], CPU, killed, file)
-    (resumed,) = train.train_together([job], CPU, lambda _, done, *news: heard.append(done), file)
+    (resumed,) = train.train_together([job], CPU, heed, file)
     assert heard == [8, 16, 24, 32, 32, 40]
+    assert resumed.seconds == 50.0, "what was spent before the kill counts, up to the checkpoint"
     assert np.array_equal(resumed.losses, whole.losses)
     for kind, weights in whole.weights.items():
         assert all(torch.equal(weights[name], resumed.weights[kind][name]) for name in weights)

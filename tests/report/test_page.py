@@ -1,5 +1,6 @@
 """The whole report: the same bytes each time, without torch, and whatever the run went through."""
 
+import json
 import os
 import re
 import subprocess
@@ -116,12 +117,40 @@ def test_page_says_which_floors_are_approximate_and_which_times_were_disturbed(m
     records = pd.read_csv(file, keep_default_na=False)
     records.loc[records["metric"] == "wasserstein_floor", "note"] = "approximate; stale"
     records.loc[(records["metric"] == "sample_seconds") & (records["cell"] < 5), "note"] = "machine busy"
+    records.loc[(records["metric"] == "train_seconds") & (records["cell"] < 3), "note"] = "machine busy"
     records.to_csv(file, index=False)
     report = write_report(folder, None)
     page = report.path.read_text()
     assert report.headline["wasserstein floor"].str.startswith("≈ ").all()
     assert "5 of 12 sampling times were taken while the machine was busy" in page
+    assert "3 of 12 training times were taken while the machine was busy" in page
     assert "12 cells hold results of an older build" in page
+
+
+@pytest.mark.parametrize(("seeds", "said"), [((0, 1, 2), True), (tuple(range(6)), False)])
+def test_page_says_how_many_seeds_verdicts_would_need_where_there_are_fewer(make_run, seeds, said):
+    stated = {"claim": "Straight is better", "metric": "wasserstein", "better": "path=straight", "than": "path=noisy"}
+    pairs = [[s, len(seeds) * 2 + s] for s in seeds]
+    folder = make_run(
+        AXES, seeds, measure=one_score, claims=[{**stated, "by": None, "margin": None, "at": None, "pairs": pairs}]
+    )
+    page = write_report(folder, None).path.read_text()
+    assert "Verdicts that are adjusted are not given yet" in page
+    assert ("at least 6 seeds" in page) is said
+
+
+def test_page_names_the_gpu_and_says_what_its_seconds_hold(make_run):
+    def place(cell):
+        cell["device"] = "cuda"
+
+    folder = make_run(AXES, measure=one_score, change=place)
+    about = json.loads((folder / "suite.json").read_text())
+    about["provenance"]["gpu"] = "Example GPU"
+    (folder / "suite.json").write_text(json.dumps(about))
+    page = write_report(folder, None).path.read_text()
+    assert "- gpu: Example GPU" in page
+    assert "warm, on cuda" in page
+    assert "drawn on the CPU and counts" in page
 
 
 def test_a_figure_that_fails_costs_only_itself(make_run, tmp_path):
