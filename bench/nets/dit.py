@@ -122,9 +122,17 @@ class _Block(nn.Module):
 
     def _attention(self, h: Tensor) -> Tensor:
         q, k, v = self.qkv(h).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # each (B, heads, N, d)
-        seen = nn.functional.scaled_dot_product_attention(q, k, v)
+        seen = _attend(q, k, v)
         out: Tensor = self.project(seen.transpose(1, 2).flatten(2))
         return out
+
+
+def _attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """softmax(q k^T / sqrt(d)) v; on a CPU in single precision, since torch's gradient in bf16 takes eight times as long."""
+    if q.device.type == "cpu" and q.dtype == torch.bfloat16:
+        with torch.autocast("cpu", enabled=False):
+            return nn.functional.scaled_dot_product_attention(q.float(), k.float(), v.float()).to(q.dtype)
+    return nn.functional.scaled_dot_product_attention(q, k, v)
 
 
 def _norm(width: int) -> nn.LayerNorm:
