@@ -128,7 +128,7 @@ class _Block(nn.Module):
 
 
 def _attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """softmax(q k^T / sqrt(d)) v; on a CPU in single precision: torch takes eight times as long for its bf16 gradient."""
+    """softmax(q k^T / sqrt(d)) v; in single precision on a CPU, where a bf16 gradient takes eight times as long."""
     if q.device.type == "cpu" and q.dtype == torch.bfloat16:
         with torch.autocast("cpu", enabled=False):
             return nn.functional.scaled_dot_product_attention(q.float(), k.float(), v.float()).to(q.dtype)

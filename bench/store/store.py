@@ -3,6 +3,7 @@
     <root>/<kind>/<key>-<build>/                 folder kinds: job.json, *.npy, weights, log.txt, DONE
     <root>/<kind>/<key[:2]>/<key>-<build>.json   one-file kinds
     <root>/staging/                              unfinished work; sweep() removes what its owner left behind
+    <root>/partial/                              checkpoints of trainings that were killed
     <root>/aside/                                entries that failed their checksum
     <root>/index.sqlite                          can always be made again from the rest
 
@@ -20,6 +21,7 @@ import shutil
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -40,6 +42,9 @@ from bench.store.staging import abandoned, staging_name
 
 NAME = re.compile(r"([0-9a-f]{2,64})-([0-9a-f]{2,64})(\.json)?")
 HEX = re.compile(r"[0-9a-f]{2,64}")
+
+FORGOTTEN_SECONDS = 30 * 86400.0
+"""Age at which a checkpoint is removed: its suite was changed or given up, since a training that ends removes its own."""
 
 SETTLED_NS = 2_000_000_000
 """A list of names is kept only if its folder was this long unchanged when read: file times are coarse."""
@@ -138,7 +143,11 @@ class Store:
         shutil.rmtree(staging, ignore_errors=True)
 
     def sweep(self) -> None:
-        """Remove the staging folders whose process is gone."""
+        """Remove the staging folders whose process is gone, and checkpoints that nobody came back to for a month."""
+        for file in (self.root / "partial").glob("*"):
+            with suppress(FileNotFoundError):
+                if time.time() - file.stat().st_mtime > FORGOTTEN_SECONDS:
+                    file.unlink()
         with disk(self.root / "staging", "list the folder"):
             for folder in sorted((self.root / "staging").iterdir()):
                 if abandoned(folder):

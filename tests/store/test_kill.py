@@ -187,6 +187,17 @@ def test_sweep_removes_the_folders_of_dead_processes_alone(tmp_path):
     other.communicate()
 
 
+def test_sweep_removes_checkpoints_that_nobody_came_back_to(tmp_path):
+    store = Store(tmp_path)
+    old, young = (store.checkpoint("train", key, "00") for key in ("aa", "bb"))
+    old.parent.mkdir()
+    for file, days in ((old, 31), (young, 29)):
+        file.write_bytes(b"")
+        os.utime(file, (time.time() - days * 86400,) * 2)
+    store.sweep()
+    assert list(old.parent.iterdir()) == [young]
+
+
 def test_a_process_id_used_again_and_another_machine_are_told_apart(tmp_path):
     kind, key, machine, boot, pid, start, rest = staging_name("train", KEY).split("-")
 
