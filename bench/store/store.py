@@ -44,7 +44,7 @@ NAME = re.compile(r"([0-9a-f]{2,64})-([0-9a-f]{2,64})(\.json)?")
 HEX = re.compile(r"[0-9a-f]{2,64}")
 
 FORGOTTEN_SECONDS = 30 * 86400.0
-"""Age at which a checkpoint is removed: its suite was changed or given up, since a training that ends removes its own."""
+"""Age at which a checkpoint is removed: its suite was changed or given up; a training that ends removes its own."""
 
 SETTLED_NS = 2_000_000_000
 """A list of names is kept only if its folder was this long unchanged when read: file times are coarse."""
