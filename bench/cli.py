@@ -105,7 +105,7 @@ def plan(
             if laid.count(kind):
                 out.print(f"  {laid.count(kind):>6} {kind:<10} {stored} stored, {laid.count(kind) - stored} to do")
         missing = [job for job in laid.jobs.values() if job.id not in found]
-        stale = sum(1 for job in missing if store.other_build(job.kind, job.key, job.build))
+        stale = sum(1 for job in missing if store.other_code(job.kind, job.key, job.code))
         if stale:
             out.print(f"  {stale} of them are stored by older code and will be done again (--stale=keep uses them)")
         seconds, unknown = Estimator(store).left(missing, workers or LocalEngine().slots)

@@ -24,7 +24,7 @@ from typing import Any, Literal
 from pydantic import TypeAdapter, ValidationError
 
 from bench import interfaces, settings
-from bench.builds import PLUGIN
+from bench.codehash import PLUGIN
 from bench.couplings import COUPLINGS
 from bench.datasets import DATASETS, SOURCES
 from bench.errors import ComponentError

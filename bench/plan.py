@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bench.builds import build
+from bench.codehash import code_hash
 from bench.components import Config, Tables, choice, parameter_names
 from bench.exact import law_of
 from bench.reference import floor_kind
@@ -36,11 +36,11 @@ JobId = tuple[str, str]
 
 @dataclass(frozen=True)
 class Job:
-    """One piece of work: what it is, what it needs, and the build of the code that will do it."""
+    """One piece of work: what it is, what it needs, and the hash of the code that will do it."""
 
     kind: str
     key: str
-    build: str
+    code: str
     configs: Mapping[str, Config]
     seed: int
     replica: int
@@ -148,7 +148,7 @@ class _Planner:
             Job(
                 "reference",
                 key_of("reference", parts),
-                build(["bench.reference"], [type(self._component(law))]),
+                code_hash(["bench.reference"], [type(self._component(law))]),
                 {"dataset": law, "sampling": values["sampling"]},
                 seed,
                 replica,
@@ -170,7 +170,7 @@ class _Planner:
             Job(
                 "train",
                 key_of("train", [*(c.digest for c in used.values()), seed, replica]),
-                build(["bench.train"], classes),
+                code_hash(["bench.train"], classes),
                 used,
                 seed,
                 replica,
@@ -187,7 +187,7 @@ class _Planner:
             Job(
                 "time",
                 key_of("time", ["train", *(config.digest for config in about), self.hardware]),
-                build(["bench.timing", "bench.train"], classes),
+                code_hash(["bench.timing", "bench.train"], classes),
                 train.configs,
                 train.seed,
                 train.replica,
@@ -205,13 +205,13 @@ class _Planner:
         parts = [direction.digest, solver.digest, sampling.digest]
         component = self._component(solver)
         if known.train is not None:
-            upstream = [self.jobs[known.train].build]
+            upstream = [self.jobs[known.train].code]
             key = key_of("sample", [known.train[1], *parts])
             used = {factor: known.values[factor] for factor in TRAINING}
             inputs = {"train": known.train}
         else:
             oracle = [(self._oracle_law(known) if f == "dataset" else known.values[f]) for f in ORACLE]
-            upstream = [build(classes=[type(self._component(c)) for c in oracle if c.name is not None])]
+            upstream = [code_hash(classes=[type(self._component(c)) for c in oracle if c.name is not None])]
             key = key_of("sample", [*(c.digest for c in oracle), known.seed, known.replica, *parts])
             used = {factor: known.values[factor] for factor in ORACLE}
             inputs = {}
@@ -221,7 +221,7 @@ class _Planner:
             Job(
                 "sample",
                 key,
-                build(["bench.sample"], [type(component)], upstream),
+                code_hash(["bench.sample"], [type(component)], upstream),
                 {**used, "direction": direction, "solver": solver, "sampling": sampling},
                 known.seed,
                 known.replica,
@@ -253,7 +253,7 @@ class _Planner:
             Job(
                 "time",
                 key_of("time", [*about, solver.digest, self.hardware]),
-                build(["bench.timing"], [type(component), type(self._component(known.values["net"]))]),
+                code_hash(["bench.timing"], [type(component), type(self._component(known.values["net"]))]),
                 drawn.configs,
                 known.seed,
                 known.replica,
@@ -294,7 +294,7 @@ class _Planner:
         job = Job(
             "reference",
             key_of("prepared", [type(preparation).__name__, preparation.name, law.digest]),
-            build([], [type(preparation), type(self._component(law))]),
+            code_hash([], [type(preparation), type(self._component(law))]),
             {"metric": metric, "dataset": law},
             seed=0,
             replica=0,
@@ -322,7 +322,7 @@ class _Planner:
             Job(
                 "floor",
                 key_of("floor", parts),
-                build(["bench.score"], classes, [self.jobs[i].build for i in inputs.values()]),
+                code_hash(["bench.score"], classes, [self.jobs[i].code for i in inputs.values()]),
                 {"metric": metric, "dataset": law},
                 seed=0,
                 replica=0,
@@ -350,7 +350,7 @@ class _Planner:
             Job(
                 kind,
                 key_of(kind, parts),
-                build(modules, classes, [self.jobs[i].build for i in inputs.values()]),
+                code_hash(modules, classes, [self.jobs[i].code for i in inputs.values()]),
                 {"metric": metric} if plain else {"metric": metric, **of.configs},
                 of.seed,
                 of.replica,

@@ -186,7 +186,7 @@ def _row(
         "peak_mb": job.get("peak_mb"),
         "commit": job.get("commit") or "",
         "dirty": job.get("dirty"),
-        "build": job.get("build", ""),
+        "code": job.get("code", ""),
         "versions": " ".join(f"{name} {job['versions'][name]}" for name in VERSIONS) if job.get("versions") else "",
     }
 

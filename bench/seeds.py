@@ -7,6 +7,8 @@ see the same data, times and noise, and a job continued from a checkpoint needs 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -32,6 +34,20 @@ def stream(seed: int, purpose: str, block: int = 0, replica: int = 0) -> torch.G
     import torch
 
     return torch.Generator().manual_seed(address(seed, purpose, block, replica))
+
+
+@contextmanager
+def global_stream(seed: int, purpose: str, block: int = 0, replica: int = 0) -> Iterator[None]:
+    """Torch's own generators, on the CPU and on GPUs, begin at an address here, and are as before afterwards.
+
+    For code that takes no generator: the draws of a module's initialisation, of Dropout and the like.
+    """
+    import torch
+
+    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(address(seed, purpose, block, replica))
+        yield
 
 
 def numpy_stream(seed: int, purpose: str, block: int = 0, replica: int = 0) -> np.random.Generator:

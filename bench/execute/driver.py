@@ -43,13 +43,13 @@ class Results:
 
 
 def look_up(plan: Plan, store: Store, *, keep_stale: bool = False) -> dict[JobId, Outcome]:
-    """Jobs that are in the store already. With keep_stale, entries of another build count too."""
+    """Jobs that are in the store already. With keep_stale, entries of other code count too."""
     found: dict[JobId, Outcome] = {}
     for job in plan.jobs.values():
-        entry = store.find(job.kind, job.key, job.build)
+        entry = store.find(job.kind, job.key, job.code)
         if entry is not None:
             found[job.id] = Outcome("ok", entry=entry, stored=True)
-        elif keep_stale and (other := store.other_build(job.kind, job.key, job.build)):
+        elif keep_stale and (other := store.other_code(job.kind, job.key, job.code)):
             found[job.id] = Outcome("ok", entry=other, stored=True, stale=True)
     _forget_stale_inputs(plan, found)
     return found
@@ -100,7 +100,7 @@ def _say_stale(plan: Plan, store: Store, found: Mapping[JobId, Outcome], observe
     """Results of older code are said: kept on request, or about to be made again."""
     kept = sum(1 for outcome in found.values() if outcome.stale)
     missing = [job for job in plan.jobs.values() if job.id not in found]
-    redone = sum(1 for job in missing if store.other_build(job.kind, job.key, job.build))
+    redone = sum(1 for job in missing if store.other_code(job.kind, job.key, job.code))
     if kept:
         observer.notice(f"{kept} results of older code are kept, and marked as stale in the records")
     if redone:
@@ -201,7 +201,7 @@ class _Run:
         device = self.device if job.kind in {"train", "sample", "time"} else "cpu"
         options = dict(job.options)
         if job.kind == "train" and not job.cohort:  # a cohort's members are others the next time
-            options["checkpoint"] = str(self.store.checkpoint(job.kind, job.key, job.build))
+            options["checkpoint"] = str(self.store.checkpoint(job.kind, job.key, job.code))
         return Work(
             job.kind, job.key, configs, job.seed, job.replica, inputs, staging,
             device=device, plugins=self.plugins, options=options,
@@ -234,7 +234,7 @@ class _Run:
         about = {
             "kind": job.kind,
             "key": job.key,
-            "build": job.build,
+            "code": job.code,
             "group": job.group,
             "configs": {factor: config.values for factor, config in job.configs.items()},
             "seed": job.seed,
@@ -246,10 +246,10 @@ class _Run:
             **event.meta,
         }
         if job.kind in FOLDERS:
-            entry = self.store.publish(job.kind, job.key, job.build, self.staging.pop(job.id), about)
-            self.store.checkpoint(job.kind, job.key, job.build).unlink(missing_ok=True)
+            entry = self.store.publish(job.kind, job.key, job.code, self.staging.pop(job.id), about)
+            self.store.checkpoint(job.kind, job.key, job.code).unlink(missing_ok=True)
         else:
-            entry = self.store.publish_score(job.kind, job.key, job.build, about)
+            entry = self.store.publish_score(job.kind, job.key, job.code, about)
         return Outcome("ok", entry=entry)
 
     def _settle(self, job: JobId, outcome: Outcome) -> None:

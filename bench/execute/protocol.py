@@ -106,7 +106,7 @@ class Engine(Protocol):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a job. `stale` marks an entry of another build that was kept on request."""
+    """What became of a job. `stale` marks an entry of other code that was kept on request."""
 
     status: str
     reason: str = ""

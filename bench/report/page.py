@@ -129,14 +129,14 @@ def _context(results: Results) -> dict[str, Any]:
 
 
 def _noted(records: pd.DataFrame) -> list[str]:
-    """What the records say of themselves: timings beside other work, results of an older build."""
+    """What the records say of themselves: timings beside other work, results of older code."""
     found = []
     for base, what in (("sample_seconds", "sampling"), ("train_seconds", "training")):
         timed = records[(records["base"] == base) & records["value"].notna()]
         if busy := int(timed["note"].str.contains("busy").sum()):
             found.append(f"{busy} of {len(timed)} {what} times were taken while the machine was busy with other work.")
     if stale := records.loc[records["note"].str.contains("stale"), "cell"].nunique():
-        found.append(f"{stale} cells hold results of an older build of the code, kept as asked.")
+        found.append(f"{stale} cells hold results of older code, kept as asked.")
     return found
 
 

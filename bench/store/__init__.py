@@ -1,4 +1,4 @@
-"""Finished work on disk: entries by key and build, their index, and where they came from. Without torch."""
+"""Finished work on disk: entries by key and code, their index, and where they came from. Without torch."""
 
 from bench.store.entries import FORMS, Entry, disk, write_array
 from bench.store.provenance import provenance

@@ -21,15 +21,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from bench.errors import Corrupt, StoreError
+from bench.kinds import KINDS
 
-FORMS: dict[str, str] = {
-    "train": "folder",
-    "sample": "folder",
-    "reference": "folder",
-    "score": "file",
-    "floor": "file",
-    "time": "file",
-}
+FORMS: dict[str, str] = {kind.name: kind.form for kind in KINDS.values()}
 """Every kind of entry: a folder of files sealed by DONE, or one sealed JSON file that holds its job alone."""
 
 DONE = "DONE"
@@ -55,7 +49,7 @@ class Entry:
 
     kind: str
     key: str
-    build: str
+    code: str
     place: Path
     job: dict[str, Any]
     files: frozenset[str] = frozenset()
@@ -95,24 +89,24 @@ def write_array(folder: Path, name: str, array: ArrayLike) -> None:
         np.save(folder / f"{name}.npy", np.asarray(array), allow_pickle=False)
 
 
-def locate(root: Path, kind: str, key: str, build: str) -> Path:
+def locate(root: Path, kind: str, key: str, code: str) -> Path:
     """Where an entry stands. One-file kinds are many: they are spread over 256 folders."""
     if FORMS[kind] == "file":
-        return root / kind / key[:2] / f"{key}-{build}.json"
-    return root / kind / f"{key}-{build}"
+        return root / kind / key[:2] / f"{key}-{code}.json"
+    return root / kind / f"{key}-{code}"
 
 
-def write_file_entry(path: Path, kind: str, key: str, build: str, job: Mapping[str, Any]) -> None:
+def write_file_entry(path: Path, kind: str, key: str, code: str, job: Mapping[str, Any]) -> None:
     """Write a one-file entry and flush it to the disk."""
-    body = {"kind": kind, "key": key, "build": build, "published": time.time(), "job": dict(job)}
-    with _plain(kind, key, build):
+    body = {"kind": kind, "key": key, "code": code, "published": time.time(), "job": dict(job)}
+    with _plain(kind, key, code):
         sealed = _seal(body)
     _write(path, sealed)
 
 
-def seal_folder(folder: Path, kind: str, key: str, build: str, job: Mapping[str, Any]) -> None:
+def seal_folder(folder: Path, kind: str, key: str, code: str, job: Mapping[str, Any]) -> None:
     """Write job.json, flush every file of the folder to the disk, and write DONE over their checksums."""
-    with _plain(kind, key, build):
+    with _plain(kind, key, code):
         text = json.dumps(dict(job), allow_nan=False, indent=1).encode()
     _write(folder / JOB, text)
     files = {}
@@ -122,7 +116,7 @@ def seal_folder(folder: Path, kind: str, key: str, build: str, job: Mapping[str,
                 raise StoreError(f"{item.path}: not a plain file; an entry is a flat folder of files")
             if item.name != DONE:
                 files[item.name] = _checksum(Path(item.path), flush=True)
-    body = {"kind": kind, "key": key, "build": build, "published": time.time(), "files": files}
+    body = {"kind": kind, "key": key, "code": code, "published": time.time(), "files": files}
     _write(folder / DONE, _seal(body))
     flush_folder(folder)
 
@@ -136,7 +130,7 @@ def flush_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def read_entry(place: Path, kind: str, key: str, build: str, deep: bool) -> Entry | None:
+def read_entry(place: Path, kind: str, key: str, code: str, deep: bool) -> Entry | None:
     """The entry that stands at `place`, or None; Corrupt if its bytes are not what was published.
 
     `deep` reads every file. Otherwise seal and job are checked, and of the other files the size.
@@ -150,14 +144,15 @@ def read_entry(place: Path, kind: str, key: str, build: str, deep: bool) -> Entr
             raise Corrupt(f"{sealed}: missing or not a plain file") from None
         return None
     body = _unseal(raw, sealed)
-    if (body["kind"], body["key"], body["build"]) != (kind, key, build):
-        raise Corrupt(f"{sealed}: belongs to {body['kind']} {body['key']}-{body['build']}")
+    mine = tuple(body.get(name) for name in ("kind", "key", "code"))
+    if mine != (kind, key, code):
+        raise Corrupt(f"{sealed}: belongs to {' '.join(map(str, mine))}")
     if not folder:
-        return Entry(kind, key, build, place, body["job"], published=body["published"])
+        return Entry(kind, key, code, place, body["job"], published=body["published"])
     for name, expected in body["files"].items():
         _check(place / name, expected, deep or name == JOB)
     job = json.loads((place / JOB).read_bytes())
-    return Entry(kind, key, build, place, job, frozenset(body["files"]), body["published"])
+    return Entry(kind, key, code, place, job, frozenset(body["files"]), body["published"])
 
 
 def _check(path: Path, expected: Mapping[str, Any], deep: bool) -> None:
@@ -182,12 +177,12 @@ def _checksum(path: Path, flush: bool = False) -> dict[str, Any]:
 
 
 @contextmanager
-def _plain(kind: str, key: str, build: str) -> Iterator[None]:
+def _plain(kind: str, key: str, code: str) -> Iterator[None]:
     """Say whose job JSON cannot hold: one with NaN, infinity, or an object that is not plain."""
     try:
         yield
     except (TypeError, ValueError) as error:
-        raise ValueError(f"{kind} {key}-{build}: its job must be plain JSON with finite numbers: {error}") from error
+        raise ValueError(f"{kind} {key}-{code}: its job must be plain JSON with finite numbers: {error}") from error
 
 
 def _seal(body: Mapping[str, Any]) -> bytes:

@@ -10,13 +10,13 @@ from typing import Any, NamedTuple
 
 from bench.errors import StoreError
 
-VERSION = 1
+VERSION = 2
 WAIT_SECONDS = 30.0
 MOST = 100
 
 TABLES = (
-    "CREATE TABLE entries (kind TEXT, key TEXT, build TEXT, job_group TEXT, seconds REAL, published REAL,"
-    " PRIMARY KEY (kind, key, build)) WITHOUT ROWID",
+    "CREATE TABLE entries (kind TEXT, key TEXT, code TEXT, job_group TEXT, seconds REAL, published REAL,"
+    " PRIMARY KEY (kind, key, code)) WITHOUT ROWID",
     "CREATE INDEX by_group ON entries (job_group, published DESC, seconds)",
 )
 
@@ -29,7 +29,7 @@ class Row(NamedTuple):
 
     kind: str
     key: str
-    build: str
+    code: str
     group: str | None
     seconds: float | None
     published: float
@@ -48,10 +48,10 @@ class Index:
         """Enter an entry, or replace its row."""
         self._guarded(lambda: self._execute("INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?, ?, ?)", row))
 
-    def remove(self, kind: str, key: str, build: str) -> None:
+    def remove(self, kind: str, key: str, code: str) -> None:
         """Forget an entry."""
-        where = "DELETE FROM entries WHERE kind = ? AND key = ? AND build = ?"
-        self._guarded(lambda: self._execute(where, (kind, key, build)))
+        where = "DELETE FROM entries WHERE kind = ? AND key = ? AND code = ?"
+        self._guarded(lambda: self._execute(where, (kind, key, code)))
 
     def seconds(self, group: str) -> list[float]:
         """Seconds of this group's entries, newest first, at most 100."""

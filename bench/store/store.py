@@ -1,7 +1,7 @@
-"""The store: finds finished work by (kind, key, build) and publishes new work, whole or not at all.
+"""The store: finds finished work by (kind, key, code) and publishes new work, whole or not at all.
 
-    <root>/<kind>/<key>-<build>/                 folder kinds: job.json, *.npy, weights, log.txt, DONE
-    <root>/<kind>/<key[:2]>/<key>-<build>.json   one-file kinds
+    <root>/<kind>/<key>-<code>/                 folder kinds: job.json, *.npy, weights, log.txt, DONE
+    <root>/<kind>/<key[:2]>/<key>-<code>.json   one-file kinds
     <root>/staging/                              unfinished work; sweep() removes what its owner left behind
     <root>/partial/                              checkpoints of trainings that were killed
     <root>/aside/                                entries that failed their checksum
@@ -67,15 +67,15 @@ class Store:
         self.discard(self.staging("train", "00"))  # a folder that cannot be written is said at once
         self._index = Index(self.root / "index.sqlite", self._rows)
 
-    def find(self, kind: str, key: str, build: str) -> Entry | None:
+    def find(self, kind: str, key: str, code: str) -> Entry | None:
         """The entry, its checksums verified (each folder's once), or None. Damaged: set aside, said, None."""
-        place = self._place(kind, key, build)
+        place = self._place(kind, key, code)
         fault = Corrupt("")
         # Twice: another process may have set it aside, and published anew, while it was being read.
         for _ in range(2):
             try:
                 with disk(place, "read the entry"):
-                    entry = read_entry(place, kind, key, build, deep=place not in self._verified)
+                    entry = read_entry(place, kind, key, code, deep=place not in self._verified)
             except Corrupt as error:
                 fault = error
                 self._verified.discard(place)
@@ -83,13 +83,13 @@ class Store:
                 if entry is not None:
                     self._verified.add(place)
                 return entry
-        self._set_aside(place, kind, key, build, fault)
+        self._set_aside(place, kind, key, code, fault)
         return None
 
-    def other_build(self, kind: str, key: str, build: str) -> Entry | None:
-        """The newest whole entry of the same key and another build: a stale one."""
-        self._place(kind, key, build)
-        found = [self.find(kind, key, other) for other in self._builds(kind, key) if other != build]
+    def other_code(self, kind: str, key: str, code: str) -> Entry | None:
+        """The newest whole entry of the same key and another code: a stale one."""
+        self._place(kind, key, code)
+        found = [self.find(kind, key, other) for other in self._codes(kind, key) if other != code]
         return max((entry for entry in found if entry), key=lambda entry: entry.published, default=None)
 
     def staging(self, kind: str, key: str) -> Path:
@@ -100,37 +100,37 @@ class Store:
             folder.mkdir()
         return folder
 
-    def checkpoint(self, kind: str, key: str, build: str) -> Path:
+    def checkpoint(self, kind: str, key: str, code: str) -> Path:
         """The file from which a job goes on that was killed; for the same code alone. It need not exist."""
-        self._place(kind, key, build)
-        return self.root / "partial" / f"{kind}-{key}-{build}.safetensors"
+        self._place(kind, key, code)
+        return self.root / "partial" / f"{kind}-{key}-{code}.safetensors"
 
-    def publish(self, kind: str, key: str, build: str, staging: Path, job: Mapping[str, Any]) -> Entry:
+    def publish(self, kind: str, key: str, code: str, staging: Path, job: Mapping[str, Any]) -> Entry:
         """Seal what a worker wrote and move it into place; what somebody else published meanwhile is kept.
 
         `job` is plain JSON with finite numbers (else a ValueError); its "group" and "seconds" feed `seconds`.
         """
-        place = self._place(kind, key, build, "folder")
+        place = self._place(kind, key, code, "folder")
         self._own(staging)
         with disk(staging, "write the entry"):
-            seal_folder(staging, kind, key, build, job)
+            seal_folder(staging, kind, key, code, job)
         with disk(staging, "read the entry"):
-            entry = read_entry(staging, kind, key, build, deep=True)
+            entry = read_entry(staging, kind, key, code, deep=True)
         if entry is None:
             raise StoreError(f"{staging}: vanished while it was published; do the job again")
         published = self._settle(staging, replace(entry, place=place))
         self.discard(staging)
         return published
 
-    def publish_score(self, kind: str, key: str, build: str, job: Mapping[str, Any]) -> Entry:
+    def publish_score(self, kind: str, key: str, code: str, job: Mapping[str, Any]) -> Entry:
         """Publish a one-file kind, whose values are its job; otherwise as `publish`."""
-        place = self._place(kind, key, build, "file")
+        place = self._place(kind, key, code, "file")
         folder = self.staging(kind, key)
         file = folder / "entry.json"
         try:
             with disk(folder, "write the entry"):
-                write_file_entry(file, kind, key, build, job)
-                entry = read_entry(file, kind, key, build, deep=True)
+                write_file_entry(file, kind, key, code, job)
+                entry = read_entry(file, kind, key, code, deep=True)
             if entry is None:
                 raise StoreError(f"{file}: vanished while it was published; do the job again")
             return self._settle(file, replace(entry, place=place))
@@ -168,7 +168,7 @@ class Store:
     def _settle(self, ready: Path, entry: Entry) -> Entry:
         """Move what is ready into place, unless a whole entry stands there already; returns what stands."""
         for _ in range(3):
-            theirs = self.find(entry.kind, entry.key, entry.build)
+            theirs = self.find(entry.kind, entry.key, entry.code)
             if theirs is not None:
                 return theirs
             with disk(entry.place, "move the entry into place"):
@@ -179,14 +179,14 @@ class Store:
                 return entry
         raise StoreError(f"{entry.place}: something keeps appearing there that is no entry; move it away")
 
-    def _set_aside(self, place: Path, kind: str, key: str, build: str, fault: Corrupt) -> None:
+    def _set_aside(self, place: Path, kind: str, key: str, code: str, fault: Corrupt) -> None:
         aside = self.root / "aside" / f"{kind}-{secrets.token_hex(4)}-{place.name}"
         with disk(place, "set the damaged entry aside"):
             try:
                 place.rename(aside)
             except FileNotFoundError:
                 return  # another process was faster, and says so itself
-        self._follow(lambda: self._index.remove(kind, key, build))
+        self._follow(lambda: self._index.remove(kind, key, code))
         self.notices.append(f"{fault}; the entry was moved to {aside} and has to be made again")
 
     def _follow(self, change: Callable[[], None]) -> None:
@@ -196,8 +196,8 @@ class Store:
         except StoreError as error:
             self.notices.append(str(error))
 
-    def _builds(self, kind: str, key: str) -> list[str]:
-        """Builds under which the files hold this key, whole or not."""
+    def _codes(self, kind: str, key: str) -> list[str]:
+        """Codes under which the files hold this key, whole or not."""
         folder = locate(self.root, kind, key, "00").parent
         with disk(folder, "list the folder"):
             now = time.time_ns()
@@ -206,15 +206,15 @@ class Store:
                 known = self._listed.get(folder)
                 if known is not None and known[0] == changed:
                     return known[1].get(key, [])
-                builds: defaultdict[str, list[str]] = defaultdict(list)
+                codes: defaultdict[str, list[str]] = defaultdict(list)
                 for name in os.listdir(folder):
                     if match := NAME.fullmatch(name):
-                        builds[match[1]].append(match[2])
+                        codes[match[1]].append(match[2])
             except FileNotFoundError:
                 return []
         if now - changed > SETTLED_NS:
-            self._listed[folder] = (changed, builds)
-        return builds.get(key, [])
+            self._listed[folder] = (changed, codes)
+        return codes.get(key, [])
 
     def _rows(self) -> Iterator[Row]:
         """A row per readable entry, from the files; what is damaged is left for `find` to say."""
@@ -231,14 +231,14 @@ class Store:
                     if entry is not None:
                         yield _row(entry)
 
-    def _place(self, kind: str, key: str, build: str, form: str | None = None) -> Path:
-        """The entry's path; a ValueError where kind, key or build cannot name one."""
+    def _place(self, kind: str, key: str, code: str, form: str | None = None) -> Path:
+        """The entry's path; a ValueError where kind, key or code cannot name one."""
         known = [name for name, its_form in FORMS.items() if form in (None, its_form)]
         if kind not in known:
             raise ValueError(f"kind must be one of {', '.join(known)} here, got {kind!r}")
-        if not (HEX.fullmatch(key) and HEX.fullmatch(build)):
-            raise ValueError(f"key and build must be lowercase hexadecimal, got {key!r} and {build!r}")
-        return locate(self.root, kind, key, build)
+        if not (HEX.fullmatch(key) and HEX.fullmatch(code)):
+            raise ValueError(f"key and code must be lowercase hexadecimal, got {key!r} and {code!r}")
+        return locate(self.root, kind, key, code)
 
     def _own(self, staging: Path) -> None:
         if staging.parent != self.root / "staging":
@@ -267,7 +267,7 @@ def _move(ready: Path, place: Path) -> bool:
 def _row(entry: Entry) -> Row:
     group, seconds = entry.job.get("group"), entry.job.get("seconds")
     return Row(
-        entry.kind, entry.key, entry.build,
+        entry.kind, entry.key, entry.code,
         group if isinstance(group, str) else None,
         float(seconds) if isinstance(seconds, int | float) else None,
         entry.published,

@@ -148,7 +148,7 @@ def rows(
                     "peak_mb": 100,
                     "commit": "1a2b3c4d5e6f",
                     "dirty": False,
-                    "build": "0123456789ab",
+                    "code": "0123456789ab",
                     "note": "",
                 }
             )

@@ -75,7 +75,7 @@ def test_page_links_only_to_what_exists_and_says_what_it_must(make_run):
         measure=one_score,
         claims=[{**stated, "by": None, "margin": None, "at": None, "pairs": pairs}],
         exclusions=[{"where": "path=vp", "because": "it is another question", "cells": 3}],
-        notices=["2 entries are of another build"],
+        notices=["2 entries are of other code"],
     )
     report = write_report(folder, None)
     page = report.path.read_text()
@@ -84,7 +84,7 @@ def test_page_links_only_to_what_exists_and_says_what_it_must(make_run):
     assert all((folder / link).is_file() for link in links)
     for words in (
         "# demo", "Does noise on the straight path help?", "Straight is better", "at least 6 seeds", "this run has 3",
-        "it is another question", "2 entries are of another build", "1a2b3c4d5e6f", "python -m bench run", "Excess",
+        "it is another question", "2 entries are of other code", "1a2b3c4d5e6f", "python -m bench run", "Excess",
         "training | steps = 5000",
     ):  # fmt: skip
         assert words in page
@@ -124,7 +124,7 @@ def test_page_says_which_floors_are_approximate_and_which_times_were_disturbed(m
     assert report.headline["wasserstein floor"].str.startswith("≈ ").all()
     assert "5 of 12 sampling times were taken while the machine was busy" in page
     assert "3 of 12 training times were taken while the machine was busy" in page
-    assert "12 cells hold results of an older build" in page
+    assert "12 cells hold results of older code" in page
 
 
 @pytest.mark.parametrize(("seeds", "said"), [((0, 1, 2), True), (tuple(range(6)), False)])

@@ -12,7 +12,7 @@ from bench.store import Store
 KEY = "0123456789abcdef" * 2
 
 
-def build(number):
+def code(number):
     return f"{number:012x}"
 
 
@@ -21,9 +21,9 @@ def filled(root, count=5):
     for number in range(count):
         job = {"group": "mlp" if number % 2 else "cnn", "seconds": float(number)}
         if number % 3:
-            store.publish_score("score", KEY, build(number), job)
+            store.publish_score("score", KEY, code(number), job)
         else:
-            store.publish("train", KEY, build(number), store.staging("train", KEY), job)
+            store.publish("train", KEY, code(number), store.staging("train", KEY), job)
     return store
 
 
@@ -37,14 +37,14 @@ def test_seconds_are_the_groups_own_newest_first(tmp_path):
 def test_seconds_are_at_most_a_hundred(tmp_path):
     store = Store(tmp_path)
     for number in range(103):
-        store.publish_score("time", KEY, build(number), {"group": "g", "seconds": number})
+        store.publish_score("time", KEY, code(number), {"group": "g", "seconds": number})
     assert store.seconds("g") == [float(number) for number in range(102, 2, -1)]
 
 
 def test_entries_without_group_or_seconds_are_no_estimate(tmp_path):
     store = Store(tmp_path)
     for number, job in enumerate([{}, {"group": "g"}, {"seconds": 1.0}, {"group": 1, "seconds": "x"}]):
-        store.publish_score("score", KEY, build(number), job)
+        store.publish_score("score", KEY, code(number), job)
     assert store.seconds("g") == []
     assert store.rebuild() == 4
 
@@ -52,7 +52,7 @@ def test_entries_without_group_or_seconds_are_no_estimate(tmp_path):
 @pytest.mark.parametrize("harm", ["deleted", "not a database", "cut", "another version", "no table", "empty"])
 def test_an_index_that_is_lost_or_damaged_is_made_again(tmp_path, harm):
     store = filled(tmp_path)
-    entry = store.find("score", KEY, build(2))
+    entry = store.find("score", KEY, code(2))
     store.close()
     index = tmp_path / "index.sqlite"
     if harm == "deleted":
@@ -74,7 +74,7 @@ def test_an_index_that_is_lost_or_damaged_is_made_again(tmp_path, harm):
     fresh = Store(tmp_path)
     assert fresh.seconds("mlp") == [3.0, 1.0]
     assert fresh.seconds("cnn") == [4.0, 2.0, 0.0]
-    assert fresh.find("score", KEY, build(2)) == entry
+    assert fresh.find("score", KEY, code(2)) == entry
     assert fresh.rebuild() == 5
     assert fresh.notices == []
 
@@ -86,7 +86,7 @@ def test_damage_that_shows_while_the_index_is_in_use_is_repaired(tmp_path):
     content = bytearray(index.read_bytes())
     content[4096:] = b"\xff" * (len(content) - 4096)  # the first page, and so the version, stays
     index.write_bytes(content)
-    store.publish_score("score", KEY, build(9), {"group": "mlp", "seconds": 9.0})
+    store.publish_score("score", KEY, code(9), {"group": "mlp", "seconds": 9.0})
     assert store.seconds("mlp") == [9.0, 3.0, 1.0]
     assert store.notices == []
 
@@ -96,8 +96,8 @@ def test_an_entry_is_published_even_when_the_index_cannot_follow(tmp_path):
     store.close()
     (tmp_path / "index.sqlite").unlink()
     (tmp_path / "index.sqlite").mkdir()
-    entry = store.publish_score("score", KEY, build(9), {"value": 1.0})
-    assert store.find("score", KEY, build(9)) == entry
+    entry = store.publish_score("score", KEY, code(9), {"value": 1.0})
+    assert store.find("score", KEY, code(9)) == entry
     assert len(store.notices) == 1
     assert "index.sqlite: the index cannot be used" in store.notices[0]
     with pytest.raises(StoreError, match="delete the file"):
@@ -107,9 +107,9 @@ def test_an_entry_is_published_even_when_the_index_cannot_follow(tmp_path):
 def test_what_is_no_entry_is_passed_over_by_a_rebuild(tmp_path):
     store = filled(tmp_path)
     (tmp_path / "train" / ".hidden").write_text("")
-    (tmp_path / "train" / f"{KEY}-{build(8)}").mkdir()
+    (tmp_path / "train" / f"{KEY}-{code(8)}").mkdir()
     (tmp_path / "score" / "stray.json").write_text("")
-    next((tmp_path / "score").rglob(f"*-{build(1)}.json")).write_text("{}")
+    next((tmp_path / "score").rglob(f"*-{code(1)}.json")).write_text("{}")
     assert store.rebuild() == 4
     assert store.seconds("mlp") == [3.0]
 

@@ -18,7 +18,7 @@ from hypothesis.extra import numpy as hnp
 from bench.errors import StoreError
 from bench.store import FORMS, Store, write_array
 
-KEY, BUILD = "0123456789abcdef" * 2, "a1b2c3d4e5f6"
+KEY, CODE = "0123456789abcdef" * 2, "a1b2c3d4e5f6"
 OTHER = "ffffffffffff"
 
 json_values = st.recursive(
@@ -34,16 +34,16 @@ arrays = hnp.arrays(
 )
 
 
-def publish(store, kind="train", key=KEY, build=BUILD, job=None, **held):
+def publish(store, kind="train", key=KEY, code=CODE, job=None, **held):
     """An entry of either form; `held` arrays go into folder kinds."""
     job = {"seconds": 1.5, "group": "mlp"} if job is None else job
     if FORMS[kind] == "file":
-        return store.publish_score(kind, key, build, job)
+        return store.publish_score(kind, key, code, job)
     folder = store.staging(kind, key)
     for name, array in (held or {"losses": np.arange(5.0)}).items():
         write_array(folder, name, array)
     (folder / "log.txt").write_text("done\n")
-    return store.publish(kind, key, build, folder, job)
+    return store.publish(kind, key, code, folder, job)
 
 
 @pytest.fixture
@@ -59,21 +59,21 @@ def test_what_is_published_is_found_unchanged(job, array):
         store = Store(Path(folder))
         given_back = publish(store, "sample", job=job, x=array)
         publish(store, "score", job=job)
-        for found in (given_back, Store(Path(folder)).find("sample", KEY, BUILD)):
+        for found in (given_back, Store(Path(folder)).find("sample", KEY, CODE)):
             assert found.job == job
             assert found.array("x").dtype == array.dtype
             np.testing.assert_array_equal(found.array("x"), array)
-        assert Store(Path(folder)).find("score", KEY, BUILD).job == job
+        assert Store(Path(folder)).find("score", KEY, CODE).job == job
 
 
 @pytest.mark.parametrize("kind", FORMS)
-def test_an_entry_is_found_by_kind_key_and_build_alone(root, kind):
+def test_an_entry_is_found_by_kind_key_and_code_alone(root, kind):
     store = Store(root)
-    assert store.find(kind, KEY, BUILD) is None
-    assert store.other_build(kind, KEY, BUILD) is None
+    assert store.find(kind, KEY, CODE) is None
+    assert store.other_code(kind, KEY, CODE) is None
     entry = publish(store, kind)
-    assert store.find(kind, KEY, BUILD) == Store(root).find(kind, KEY, BUILD) == entry
-    assert all(store.find(k, KEY, BUILD) is None for k in FORMS if k != kind)
+    assert store.find(kind, KEY, CODE) == Store(root).find(kind, KEY, CODE) == entry
+    assert all(store.find(k, KEY, CODE) is None for k in FORMS if k != kind)
     assert store.find(kind, KEY, OTHER) is None
     assert list((root / "staging").iterdir()) == []
     assert store.notices == []
@@ -92,13 +92,13 @@ def test_any_changed_byte_is_noticed_and_the_entry_set_aside(data):
         file.write_bytes(content)
 
         fresh = Store(root)
-        assert fresh.find(kind, KEY, BUILD) is None
+        assert fresh.find(kind, KEY, CODE) is None
         assert not place.exists()
         assert len(list((root / "aside").iterdir())) == 1
         assert len(fresh.notices) == 1
         assert str(file) in fresh.notices[0]
         assert fresh.seconds("mlp") == []
-        assert publish(fresh, kind) == fresh.find(kind, KEY, BUILD)
+        assert publish(fresh, kind) == fresh.find(kind, KEY, CODE)
 
 
 @pytest.mark.parametrize("kind", ["train", "score"])
@@ -110,7 +110,7 @@ def test_a_seal_cut_short_anywhere_is_noticed(root, kind):
         place = publish(Store(root), kind).place
         seal.write_bytes(seal.read_bytes()[:length])
         fresh = Store(root)
-        assert fresh.find(kind, KEY, BUILD) is None
+        assert fresh.find(kind, KEY, CODE) is None
         assert str(seal) in fresh.notices[0]
 
 
@@ -123,12 +123,12 @@ def test_an_entry_that_is_not_whole_is_set_aside(root, harm):
         (place / "DONE").unlink()
     elif harm == "another's name":
         shutil.rmtree(place)
-        shutil.copytree(publish(Store(root), build=OTHER).place, place)
+        shutil.copytree(publish(Store(root), code=OTHER).place, place)
     else:
         shutil.rmtree(place)
         place.write_text("")
     fresh = Store(root)
-    assert fresh.find("train", KEY, BUILD) is None
+    assert fresh.find("train", KEY, CODE) is None
     assert str(place) in fresh.notices[0]
     assert publish(fresh).array("losses").tolist() == [0, 1, 2, 3, 4]
 
@@ -137,25 +137,25 @@ def test_what_is_published_first_stays(root):
     first = publish(Store(root), job={"by": "first"})
     store = Store(root)
     second = publish(store, job={"by": "second"}, losses=np.zeros(2))
-    assert second == first == store.find("train", KEY, BUILD)
+    assert second == first == store.find("train", KEY, CODE)
     score = publish(store, "score", job={"by": "first"})
     assert publish(store, "score", job={"by": "second"}) == score
     assert list((root / "staging").iterdir()) == []
 
 
 @pytest.mark.parametrize("kind", ["train", "score"])
-def test_the_newest_whole_entry_of_another_build_is_the_stale_one(root, kind):
+def test_the_newest_whole_entry_of_another_code_is_the_stale_one(root, kind):
     store = Store(root)
-    builds = ["aaaaaaaaaaaa", "bbbbbbbbbbbb", "999999999999"]
-    entries = [publish(store, kind, build=build) for build in builds]
+    codes = ["aaaaaaaaaaaa", "bbbbbbbbbbbb", "999999999999"]
+    entries = [publish(store, kind, code=code) for code in codes]
     publish(store, kind, key="f" * 32)
     (root / "index.sqlite").unlink()  # the files alone decide
-    assert store.other_build(kind, KEY, BUILD) == entries[2]
-    assert store.other_build(kind, KEY, builds[2]) == entries[1]
+    assert store.other_code(kind, KEY, CODE) == entries[2]
+    assert store.other_code(kind, KEY, codes[2]) == entries[1]
     seal = entries[2].place / "DONE" if kind == "train" else entries[2].place
     seal.write_bytes(b"{}")
     fresh = Store(root)
-    assert fresh.other_build(kind, KEY, BUILD) == entries[1]
+    assert fresh.other_code(kind, KEY, CODE) == entries[1]
     assert len(fresh.notices) == 1
 
 
@@ -164,16 +164,16 @@ def test_a_stale_entry_of_another_process_is_seen_after_an_earlier_look(root, ki
     looking, writing = Store(root), Store(root)
     parent = publish(writing, kind, key=KEY[:-1] + "0").place.parent
     os.utime(parent, (1, 1))  # long settled: the list of names may be kept
-    assert looking.other_build(kind, KEY, BUILD) is None
-    entry = publish(writing, kind, build=OTHER)
-    assert looking.other_build(kind, KEY, BUILD) == entry
+    assert looking.other_code(kind, KEY, CODE) is None
+    entry = publish(writing, kind, code=OTHER)
+    assert looking.other_code(kind, KEY, CODE) == entry
 
     just_now = time.time() + 60  # both changes fall into one tick of the file system's clock
     os.utime(parent, (just_now, just_now))
-    assert looking.other_build(kind, KEY, BUILD) == entry
-    newer = publish(writing, kind, build="eeeeeeeeeeee")
+    assert looking.other_code(kind, KEY, CODE) == entry
+    newer = publish(writing, kind, code="eeeeeeeeeeee")
     os.utime(parent, (just_now, just_now))
-    assert looking.other_build(kind, KEY, BUILD) == newer
+    assert looking.other_code(kind, KEY, CODE) == newer
 
 
 def test_files_and_arrays_are_asked_for_by_name(root):
@@ -190,12 +190,12 @@ def test_files_and_arrays_are_asked_for_by_name(root):
 def test_a_job_that_is_not_plain_json_is_refused_and_leaves_nothing(root, bad):
     store = Store(root)
     folder = store.staging("train", KEY)
-    with pytest.raises(ValueError, match=f"{KEY}-{BUILD}.*finite numbers"):
-        store.publish("train", KEY, BUILD, folder, {"loss": bad})
+    with pytest.raises(ValueError, match=f"{KEY}-{CODE}.*finite numbers"):
+        store.publish("train", KEY, CODE, folder, {"loss": bad})
     store.discard(folder)
     with pytest.raises(ValueError, match="finite numbers"):
-        store.publish_score("score", KEY, BUILD, {"loss": bad})
-    assert store.find("train", KEY, BUILD) is store.find("score", KEY, BUILD) is None
+        store.publish_score("score", KEY, CODE, {"loss": bad})
+    assert store.find("train", KEY, CODE) is store.find("score", KEY, CODE) is None
     assert list((root / "staging").iterdir()) == []
 
 
@@ -205,7 +205,7 @@ def test_nothing_is_pickled_or_unpickled(root):
     with pytest.raises(ValueError, match=r"[Oo]bject arrays"):
         write_array(folder, "x", np.array([{}]))
     np.save(folder / "x.npy", np.array([{}]), allow_pickle=True)
-    entry = store.publish("sample", KEY, BUILD, folder, {})
+    entry = store.publish("sample", KEY, CODE, folder, {})
     with pytest.raises(ValueError, match="allow_pickle"):
         entry.array("x")
 
@@ -213,18 +213,18 @@ def test_nothing_is_pickled_or_unpickled(root):
 def test_names_that_are_no_entry_are_refused(root):
     store = Store(root)
     folder = store.staging("train", KEY)
-    for kind, key, build in [("trian", KEY, BUILD), ("train", "../x", BUILD), ("train", KEY, "B")]:
+    for kind, key, code in [("trian", KEY, CODE), ("train", "../x", CODE), ("train", KEY, "B")]:
         with pytest.raises(ValueError, match=r"kind must be|hexadecimal"):
-            store.find(kind, key, build)
+            store.find(kind, key, code)
     with pytest.raises(ValueError, match="one of score, floor, time"):
-        store.publish_score("train", KEY, BUILD, {})
+        store.publish_score("train", KEY, CODE, {})
     with pytest.raises(ValueError, match="one of train, sample, reference"):
-        store.publish("score", KEY, BUILD, folder, {})
+        store.publish("score", KEY, CODE, folder, {})
     with pytest.raises(ValueError, match="not a folder that staging"):
         store.discard(root / "train")
     (folder / "inner").mkdir()
     with pytest.raises(StoreError, match="inner: not a plain file"):
-        store.publish("train", KEY, BUILD, folder, {})
+        store.publish("train", KEY, CODE, folder, {})
 
 
 @pytest.mark.parametrize("kind", ["train", "score"])
@@ -238,8 +238,8 @@ def test_a_full_disk_is_said_with_place_and_remedy_and_publishes_nothing(root, k
         patch.setattr(os, "fsync", full)
         with pytest.raises(StoreError, match=rf"{root}.*No space left on device; free some space"):
             publish(store, kind)
-    assert store.find(kind, KEY, BUILD) is None
-    assert publish(store, kind) == Store(root).find(kind, KEY, BUILD)
+    assert store.find(kind, KEY, CODE) is None
+    assert publish(store, kind) == Store(root).find(kind, KEY, CODE)
 
 
 def test_a_file_limit_hit_while_an_array_is_written_is_a_store_error(root):

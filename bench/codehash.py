@@ -22,13 +22,13 @@ Place = tuple[str, str]
 """(module name, top-level name)."""
 
 
-def build(modules: Iterable[str] = (), classes: Iterable[type] = (), upstream: Iterable[str] = ()) -> str:
-    """12 hex digits for stage modules, component classes and upstream builds together."""
-    return _build(tuple(modules), tuple(classes), tuple(upstream))
+def code_hash(modules: Iterable[str] = (), classes: Iterable[type] = (), upstream: Iterable[str] = ()) -> str:
+    """12 hex digits for stage modules, component classes and upstream code hashes together."""
+    return _code_hash(tuple(modules), tuple(classes), tuple(upstream))
 
 
 @functools.cache
-def _build(modules: tuple[str, ...], classes: tuple[type, ...], upstream: tuple[str, ...]) -> str:
+def _code_hash(modules: tuple[str, ...], classes: tuple[type, ...], upstream: tuple[str, ...]) -> str:
     start: list[Place] = [(name, definition) for name in modules for definition in _module(name).definitions]
     start += [(cls.__module__, cls.__qualname__.partition(".")[0]) for cls in classes]
     digests = sorted(f"{_spelled(module)}:{name}:{_module(module).digest(name)}" for module, name in reachable(start))

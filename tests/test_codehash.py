@@ -1,4 +1,4 @@
-"""A build follows the code that a component can reach, and nothing else."""
+"""A code hash follows the code that a component can reach, and nothing else."""
 
 import importlib
 import sys
@@ -6,7 +6,7 @@ from textwrap import dedent
 
 import pytest
 
-from bench import builds
+from bench import codehash
 from bench.nets.mlp import MLP, ResidualMLP
 from bench.paths import Linear, NoisyBridge
 
@@ -39,17 +39,17 @@ def digest(tmp_path, monkeypatch):
         (tmp_path / f"{name}.py").write_text(dedent(source))
         sys.modules.pop(name, None)
         importlib.invalidate_caches()
-        builds._module.cache_clear()
-        builds._build.cache_clear()
+        codehash._module.cache_clear()
+        codehash._code_hash.cache_clear()
         sys.dont_write_bytecode, before = True, sys.dont_write_bytecode
         cls = importlib.import_module(name).Thing
         sys.dont_write_bytecode = before
-        return builds.build(classes=[cls])
+        return codehash.code_hash(classes=[cls])
 
     yield of
     sys.modules.pop("made_module", None)
-    builds._module.cache_clear()
-    builds._build.cache_clear()
+    codehash._module.cache_clear()
+    codehash._code_hash.cache_clear()
 
 
 @pytest.mark.parametrize(
@@ -68,12 +68,12 @@ def test_code_within_reach_counts(digest, before, after):
     assert digest(SOURCE) != digest(SOURCE.replace(before, after))
 
 
-def test_neighbours_in_a_room_do_not_share_a_build():
-    assert builds.build(classes=[Linear]) != builds.build(classes=[NoisyBridge])
-    assert ("bench.nets.mlp", "ResidualMLP") not in builds.reachable([("bench.nets.mlp", "MLP")])
-    assert builds.build(classes=[MLP]) != builds.build(classes=[ResidualMLP])
+def test_neighbours_in_a_room_do_not_share_a_code_hash():
+    assert codehash.code_hash(classes=[Linear]) != codehash.code_hash(classes=[NoisyBridge])
+    assert ("bench.nets.mlp", "ResidualMLP") not in codehash.reachable([("bench.nets.mlp", "MLP")])
+    assert codehash.code_hash(classes=[MLP]) != codehash.code_hash(classes=[ResidualMLP])
 
 
 def test_reach_goes_through_imports_of_the_package():
-    assert ("bench.nets.embeddings", "TimeEmbedding") in builds.reachable([("bench.nets.mlp", "MLP")])
-    assert ("bench.interfaces", "Path") in builds.reachable([("bench.paths", "Linear")])
+    assert ("bench.nets.embeddings", "TimeEmbedding") in codehash.reachable([("bench.nets.mlp", "MLP")])
+    assert ("bench.interfaces", "Path") in codehash.reachable([("bench.paths", "Linear")])
