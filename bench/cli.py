@@ -88,7 +88,7 @@ def plan(
     """Show what a run would do: cells, distinct jobs, what is stored already, how long the rest will take."""
     from bench.execute import Estimator, LocalEngine
     from bench.execute.driver import look_up
-    from bench.plan import KINDS
+    from bench.kinds import KINDS
     from bench.progress import duration
 
     for suite in [_load(name, profile, only) for name in suites]:
@@ -103,7 +103,7 @@ def plan(
         for kind in KINDS:
             stored = sum(1 for job in found if job[0] == kind)
             if laid.count(kind):
-                out.print(f"  {laid.count(kind):>6} {kind:<10} {stored} stored, {laid.count(kind) - stored} to do")
+                out.print(f"  {laid.count(kind):>6} {kind:<11} {stored} stored, {laid.count(kind) - stored} to do")
         missing = [job for job in laid.jobs.values() if job.id not in found]
         stale = sum(1 for job in missing if store.other_code(job.kind, job.key, job.code))
         if stale:

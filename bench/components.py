@@ -24,10 +24,12 @@ from typing import Any, Literal
 from pydantic import TypeAdapter, ValidationError
 
 from bench import interfaces, settings
+from bench.automatic import reserved
 from bench.codehash import PLUGIN
 from bench.couplings import COUPLINGS
 from bench.datasets import DATASETS, SOURCES
 from bench.errors import ComponentError
+from bench.inputs import INPUTS
 from bench.metrics import METRICS
 from bench.nets import NETS
 from bench.paths import PATHS
@@ -142,6 +144,7 @@ class Tables:
 
     def __init__(self, plugins: tuple[str, ...] = ()) -> None:
         self.plugins = plugins
+        self._built: dict[Config, Any] = {}
         self.rooms: dict[str, dict[str, type]] = {kind: dict(room.table) for kind, room in ROOMS.items()}
         for entry in entry_points(group="flowbench"):
             self._add(entry.load(), f"entry point {entry.name}")
@@ -160,7 +163,7 @@ class Tables:
                         f"{origin}: {room.table_name}[{name!r}] must be a frozen dataclass derived from "
                         f"bench.interfaces.{room.base.__name__}"
                     )
-                _usable(cls, f"{origin}: {room.table_name}[{name!r}]")
+                _usable(name, cls, f"{origin}: {room.table_name}[{name!r}]")
                 if name in room.table:
                     raise ComponentError(
                         f"{origin}: {room.table_name}[{name!r}] is the name of a built-in; choose another name"
@@ -201,27 +204,43 @@ class Tables:
         return Config(kind, name, _canonical({**head, **dataclasses.asdict(instance)}))
 
     def build(self, config: Config) -> Any:
-        """The component or settings instance of a resolved configuration; a choice's plain value."""
-        values = dict(config.values)
-        if config.factor in CHOICES:
-            return values["value"]
-        values.pop("name", None)
-        return _adapter(self.cls(config.factor, config.name)).validate_json(json.dumps(values), strict=True)
+        """The component or settings instance of a resolved configuration; a choice's plain value. Each is made once."""
+        if config not in self._built:
+            values = dict(config.values)
+            values.pop("name", None)
+            self._built[config] = (
+                values["value"]
+                if config.factor in CHOICES
+                else _adapter(self.cls(config.factor, config.name)).validate_json(json.dumps(values), strict=True)
+            )
+        return self._built[config]
 
 
-def _usable(cls: type, where: str) -> None:
+def _usable(name: str, cls: type, where: str) -> None:
     """Raise ComponentError where a plugin's class lacks what the harness asks of it before any job runs."""
     try:
         parameters(cls)
         _adapter(cls)
     except Exception as error:
         raise ComponentError(f"{where}: its parameters cannot be read: {type(error).__name__}: {error}") from error
-    if issubclass(cls, interfaces.Metric) and not getattr(cls, "values", None):
-        example = f'values = {{"{cls.__name__.lower()}": Measured(unit, direction)}}'
-        raise ComponentError(f"{where}: a metric says what it returns; add {example}")
+    if issubclass(cls, interfaces.Metric):
+        _usable_metric(name, cls, where)
     missing = sorted(getattr(cls, "__abstractmethods__", ()))
     if missing:
         raise ComponentError(f"{where}: {cls.__name__} does not define {', '.join(missing)}")
+
+
+def _usable_metric(name: str, cls: type[interfaces.Metric], where: str) -> None:
+    """Raise ComponentError where a metric says nothing, takes the harness's own names, or asks for what is not there."""
+    if not getattr(cls, "values", None):
+        example = f'values = {{"{cls.__name__.lower()}": Measured(unit, direction)}}'
+        raise ComponentError(f"{where}: a metric says what it returns; add {example}")
+    for value in (name, *cls.values):
+        if why := reserved(value):
+            raise ComponentError(f"{where}: {why}; choose another name than {value!r}")
+    for asked in cls.inputs:
+        if asked not in INPUTS:
+            raise ComponentError(f"{where}: no input named {asked!r} among `inputs`. Known: {', '.join(INPUTS)}.")
 
 
 def choice(factor: str, value: str | int) -> Config:

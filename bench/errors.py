@@ -10,6 +10,8 @@ BenchError                    anything below; its text names the place, the faul
 └── JobError                  one job ended without a result; carries the status of its record
     ├── Diverged              the loss or the samples are not finite
     ├── NotConverged          a solver stopped before its tolerance
+    ├── WrongShape            a net answers in another shape than it is asked in
+    ├── WrongAnswer           a metric's answer is not what it declares, or not finite
     ├── Unavailable           what the job needs is not on this machine (its cells are skipped)
     │   └── DataMissing       a data set's files are nowhere to be found and cannot be fetched
     └── Undefined             a metric has no value for such a cell (that row is skipped, the cell stays ok)
@@ -85,6 +87,14 @@ class Diverged(JobError):
 
 class NotConverged(JobError):
     """A numerical solver stopped before it reached its tolerance."""
+
+
+class WrongShape(JobError):
+    """A net answers in another shape than it is asked in, and would train and sample by broadcasting."""
+
+
+class WrongAnswer(JobError):
+    """A metric lacks a value that it declares, or gives one that is not finite."""
 
 
 class Unavailable(JobError):

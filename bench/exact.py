@@ -67,9 +67,9 @@ def starts(job: SampleJob) -> Floats:
     return np.stack([start(job, repeat) for repeat in range(job.sampling.repeats)])
 
 
-def start_scale(job: SampleJob) -> float | None:
+def start_scale(source: Dataset, path: Path) -> float | None:
     """Standard deviation of the start law; none if it is not normal."""
-    return job.path.start_scale if job.source.standard_normal else None
+    return path.start_scale if source.standard_normal else None
 
 
 def refuse_noise(solver: Solver) -> None:

@@ -1,37 +1,90 @@
 """Suite -> jobs and their keys: train once, evaluate many.
 
-A job's key is a hash of the factors that its stage depends on, resolved, and of its upstream keys. Device,
-workers, labels and file paths are never part of a key. Components are resolved once per distinct value;
-cells stay index columns throughout.
+A job's key is a hash of what its row in `bench.stages` and `bench.inputs` declares, resolved, of its upstream keys, and of
+nothing else. Device, workers, labels and file paths are never part of a key. Components are resolved once per
+distinct value, and hashes of what cells share are made once; cells stay index columns throughout.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+import json
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bench.codehash import code_hash
-from bench.components import Config, Tables, choice, parameter_names
+from bench.components import SETTINGS, Config, Tables, choice, parameter_names
 from bench.exact import law_of
+from bench.inputs import FLOOR_INPUTS, INPUTS, Needs
+from bench.interfaces import ProcessSolver
 from bench.reference import floor_kind
 from bench.refusals import refusal, without_score
+from bench.stages import LAW, STAGES, TRAINING, Stage
 
 if TYPE_CHECKING:
     from bench.suite import Suite
 
-KINDS = ("train", "reference", "sample", "floor", "score", "time")
-"""Kinds of job, in the order in which they become possible."""
+DRAWN = ("direction", "solver")
+"""Factors in which cells may differ that share everything else."""
 
-TRAINING = ("dataset", "source", "coupling", "path", "target", "prediction", "clock", "net", "training")
-ORACLE = ("dataset", "source", "path", "target", "prediction", "clock", "net")
-DRAWING = ("direction", "solver", "sampling")
+COLUMNS = ("train", "reference", "sample", "train_time", "sample_time")
+"""Columns of a plan that are no metric's; the others are `score/<metric>` and `floor/<metric>`."""
 
 JobId = tuple[str, str]
 """(kind, key)."""
+
+
+class Roles:
+    """Who plays each role for some cells: a few configurations laid over those that more cells share."""
+
+    def __init__(self, tables: Tables, own: Mapping[str, Config], shared: Roles | None = None) -> None:
+        self.tables, self.own, self.shared = tables, dict(own), shared
+        self._parts: dict[Needs, tuple[str, ...]] = {}
+
+    def get(self, role: str) -> Config | None:
+        """The configuration that plays a role, or None."""
+        return self.own.get(role) or (self.shared.get(role) if self.shared else None)
+
+    def __getitem__(self, role: str) -> Config:
+        config = self.get(role)
+        if config is None:
+            raise KeyError(role)
+        return config
+
+    def component(self, role: str) -> Any:
+        """The component or the value that plays a role."""
+        return self.tables.build(self[role])
+
+    def configs(self, needs: Needs) -> dict[str, Config]:
+        """Those that play what is needed."""
+        return {role: config for role in needs.factors if (config := self.get(role)) is not None}
+
+    def fields(self, needs: Needs) -> dict[str, Any]:
+        """Single fields by their dotted names, as plain JSON."""
+        return {name: self._field(name) for name in needs.fields}
+
+    def parts(self, needs: Needs) -> tuple[str, ...]:
+        """What a key holds of these roles; what is shared is hashed once."""
+        if needs not in self._parts:
+            above = self.shared.parts(needs) if self.shared else ()
+            mine = [f"{role}={self.own[role].digest}" for role in needs.factors if role in self.own]
+            mine += [
+                f"{name}={json.dumps(self._field(name))}"
+                for name in needs.fields
+                if name.partition(".")[0] in self.own
+            ]
+            parts = (*above, *mine)
+            self._parts[needs] = parts if self.shared else (_digest(parts),)
+        return self._parts[needs]
+
+    def _field(self, name: str) -> Any:
+        factor, _, field_name = name.partition(".")
+        if factor in SETTINGS:
+            return self[factor].values[field_name]
+        return list(getattr(self.component(factor), field_name))
 
 
 @dataclass(frozen=True)
@@ -41,20 +94,37 @@ class Job:
     kind: str
     key: str
     code: str
-    configs: Mapping[str, Config]
+    roles: Roles
+    needs: Needs
     seed: int
     replica: int
     inputs: Mapping[str, JobId] = field(default_factory=dict)
+    """By kind of job, the upstream job."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Plain JSON that the stage reads beside; part of the key."""
+    carried: Mapping[str, Config] = field(default_factory=dict)
+    """Roles that are no part of the key as they are: a metric, whose key tells what it prepares."""
     group: str = ""
     """Jobs of one group take about the same time; past ones estimate future ones."""
     cohort: str = ""
     """Train jobs of one cohort may train together; those without a name train alone."""
-    options: Mapping[str, Any] = field(default_factory=dict)
+    long: bool = False
+    """Whether it has a process to itself where others of its kind share one."""
 
     @property
     def id(self) -> JobId:
         """(kind, key)."""
         return self.kind, self.key
+
+    @property
+    def configs(self) -> dict[str, Config]:
+        """Who plays each of its roles."""
+        return {**self.roles.configs(self.needs), **self.carried}
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """The single fields that it declares."""
+        return self.roles.fields(self.needs)
 
 
 @dataclass(frozen=True)
@@ -63,7 +133,7 @@ class Plan:
 
     jobs: dict[JobId, Job]
     cells: dict[str, list[JobId | None]]
-    """Columns: train, reference, sample, time, train_time, and score/<metric>, floor/<metric>."""
+    """`COLUMNS`, and score/<metric> and floor/<metric>."""
     refused: dict[int, str]
     """Cells that cannot be run, with the reason."""
 
@@ -73,21 +143,22 @@ class Plan:
 
 
 def plan(suite: Suite, hardware: str) -> Plan:
-    """Lay out every job of a suite. `hardware` names the machine that time jobs speak of."""
+    """Lay out every job of a suite. `hardware` names the machine that seconds speak of."""
     return _Planner(suite, hardware).plan()
 
 
-def key_of(kind: str, parts: Iterable[str | int]) -> str:
+def _digest(parts: Iterable[str]) -> str:
     """32 hex digits; stable across machines, runs and Python versions."""
-    return hashlib.sha256("\n".join([kind, *map(str, parts)]).encode()).hexdigest()[:32]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
 
 
 class _Planner:
     def __init__(self, suite: Suite, hardware: str) -> None:
         self.suite, self.hardware = suite, hardware
         self.tables: Tables = suite.tables
-        self.built: dict[Config, Any] = {}
         self.jobs: dict[JobId, Job] = {}
+        self.metrics = {str(metric.name): metric for metric in suite.metrics}
+        self.timed: dict[tuple[Config, ...], Roles] = {}
 
     def plan(self) -> Plan:
         """Every cell in turn; what cells share is planned once."""
@@ -99,17 +170,16 @@ class _Planner:
         shared: dict[tuple[int, ...], _Shared] = {}
         given: dict[tuple[int, ...], dict[str, Config]] = {}
         upstream = [factors.index(f) for f in (*TRAINING, "sampling", "replica")] + [len(factors)]
-        names = ["train", "reference", "sample", "time", "train_time"]
-        names += [f"{kind}/{metric.name}" for metric in self.suite.metrics for kind in ("score", "floor")]
-        for name in names:
+        for name in (*COLUMNS, *(f"{kind}/{metric}" for metric in self.metrics for kind in ("score", "floor"))):
             columns[name] = [None] * len(cells)
+        at_direction, at_solver = factors.index("direction"), factors.index("solver")
         for cell, row in enumerate(stacked.tolist()):
             common = tuple(row[i] for i in upstream)
             if common not in given:
                 given[common] = {f: cells.configs[f][i] for f, i in zip(factors, row, strict=False)}
-            direction = cells.configs["direction"][row[factors.index("direction")]]
-            solver = cells.configs["solver"][row[factors.index("solver")]]
-            scoreless = without_score(self._component, given[common], direction, solver)
+            direction = cells.configs["direction"][row[at_direction]]
+            solver = cells.configs["solver"][row[at_solver]]
+            scoreless = without_score(self.tables.build, given[common], direction, solver)
             if scoreless:  # before anything is planned, so that nothing is trained for it
                 refused[cell] = scoreless
                 continue
@@ -119,282 +189,222 @@ class _Planner:
             if known.refusal:
                 refused[cell] = known.refusal
                 continue
-            drawn = self._drawn(known, direction, solver)
-            columns["train"][cell], columns["reference"][cell] = known.train, known.reference
-            columns["train_time"][cell] = known.train_time
-            for name, job in drawn.items():
+            for name, job in self._drawn(known, direction, solver).items():
                 columns[name][cell] = job
         return Plan(self.jobs, columns, refused)
 
-    def _shared(self, values: dict[str, Config], seed: int) -> _Shared:
+    def _shared(self, given: Mapping[str, Config], seed: int) -> _Shared:
         """What all cells have in common that differ in direction and solver alone."""
-        reason = refusal(self._component, values)
+        build = self.tables.build
+        reason = refusal(build, given)
         if reason:
             return _Shared(refusal=reason)
-        values = dict(values)
-        if not self._component(values["path"]).has_noise_velocity:
+        values = {role: config for role, config in given.items() if role not in (*DRAWN, "replica")}
+        if not build(values["path"]).has_noise_velocity:
             values["target"] = choice("target", "exact")  # the same number, so the same job
-        replica = int(values["replica"].values["value"])
-        law = self._law(values["dataset"])
-        sampling = self._component(values["sampling"])
-        trained = self._component(values["net"]).trained
-        shared = _Shared(values=values, law=law, seed=seed, replica=replica, trained=trained)
-        if trained:
-            shared.train = self._train(values, seed, replica)
-            shared.train_time = self._train_time(self.jobs[shared.train])
-        kind = floor_kind(self._component(law), self._component(values["source"]), sampling.start)
-        parts = (law.digest, sampling.n, sampling.repeats, sampling.reference, kind, seed, replica)
-        shared.reference = self._add(
-            Job(
-                "reference",
-                key_of("reference", parts),
-                code_hash(["bench.reference"], [type(self._component(law))]),
-                {"dataset": law, "sampling": values["sampling"]},
-                seed,
-                replica,
-                group=f"reference/{law.name}/{sampling.n}",
-                options={"floor": kind},
-            )
-        )
-        for metric in self.suite.metrics:
-            shared.prepared[str(metric.name)] = self._prepared(metric, law)
-            shared.floors[str(metric.name)] = self._floor(metric, shared)
-        return shared
+        values["law"] = self._law(values["dataset"])
+        net = build(values["net"])
+        if not net.trained:
+            finite = build(values["dataset"]).points is not None
+            values["known"] = values["dataset"] if finite else values["law"]
+        known = _Shared(Roles(self.tables, values), seed, build(given["replica"]), net.trained)
+        roles, sampling = known.roles, build(values["sampling"])
+        if net.trained:
+            known.jobs["train"] = self._train(known)
+            known.jobs["train_time"] = self._train_time(known)
+        kind = floor_kind(build(values["law"]), build(values["source"]), sampling.start)
+        known.jobs["reference"] = self._job(
+            "reference", STAGES["reference"], known, roles, options={"floor": kind},
+            group=f"reference/{values['law'].name}/{sampling.n}",
+        )  # fmt: skip
+        for name, metric in self.metrics.items():
+            known.prepared[name] = self._prepared(metric, known)
+            known.jobs[f"floor/{name}"] = self._floor(name, metric, known)
+        return known
 
-    def _train(self, values: dict[str, Config], seed: int, replica: int) -> JobId:
-        used = {factor: values[factor] for factor in TRAINING}
-        classes = [type(self._component(c)) for c in used.values() if c.name is not None]
-        training, net = self._component(values["training"]), self._component(values["net"])
-        alike = [values["net"].digest, values["training"].digest, str(self._component(values["dataset"]).shape)]
-        return self._add(
-            Job(
-                "train",
-                key_of("train", [*(c.digest for c in used.values()), seed, replica]),
-                code_hash(["bench.train"], classes),
-                used,
-                seed,
-                replica,
-                group=f"train/{values['net'].digest[:12]}/{training.batch}x{training.steps}",
-                cohort="/".join(alike) if net.stackable else "",
-            )
-        )
+    def _train(self, known: _Shared) -> JobId:
+        training, net = known.roles.component("training"), known.roles["net"]
+        alike = [net.digest, known.roles["training"].digest, str(known.roles.component("dataset").shape)]
+        return self._job(
+            "train", STAGES["train"], known, known.roles,
+            group=f"train/{net.digest[:12]}/{training.batch}x{training.steps}",
+            cohort="/".join(alike) if known.roles.component("net").stackable else "",
+        )  # fmt: skip
 
-    def _train_time(self, train: Job) -> JobId:
-        """The clock of a training by itself: what a step computes and what is drawn for it, no seed and no sign."""
-        about = [train.configs[factor] for factor in ("net", "training", "dataset", "source", "coupling", "path")]
-        classes = [type(self._component(config)) for config in about if config.name is not None]
-        return self._add(
-            Job(
-                "time",
-                key_of("time", ["train", *(config.digest for config in about), self.hardware]),
-                code_hash(["bench.timing", "bench.train"], classes),
-                train.configs,
-                train.seed,
-                train.replica,
-                group=f"time/{train.group}",
-                options={"of": "train"},
-            )
-        )
+    def _train_time(self, known: _Shared) -> JobId:
+        """Seconds of a training by itself: neither its seed nor the sign of its time changes the work."""
+        roles = self._as_timed(known.roles, {"clock": choice("clock", "noise_at_0")}, TRAINING)
+        group = f"time/{self.jobs[known.train].group}" if known.train else ""
+        return self._job(
+            "train_time", STAGES["train_time"], _Shared(roles), roles,
+            options={"hardware": self.hardware}, group=group,
+        )  # fmt: skip
 
     def _drawn(self, known: _Shared, direction: Config, solver: Config) -> dict[str, JobId | None]:
-        """Sample, time and score jobs of one direction and solver; made once."""
+        """All jobs of one direction and solver; made once."""
         at = (direction, solver)
         if at in known.drawn:
             return known.drawn[at]
-        sampling = known.values["sampling"]
-        parts = [direction.digest, solver.digest, sampling.digest]
-        component = self._component(solver)
-        if known.train is not None:
-            upstream = [self.jobs[known.train].code]
-            key = key_of("sample", [known.train[1], *parts])
-            used = {factor: known.values[factor] for factor in TRAINING}
-            inputs = {"train": known.train}
-        else:
-            oracle = [(self._oracle_law(known) if f == "dataset" else known.values[f]) for f in ORACLE]
-            upstream = [code_hash(classes=[type(self._component(c)) for c in oracle if c.name is not None])]
-            key = key_of("sample", [*(c.digest for c in oracle), known.seed, known.replica, *parts])
-            used = {factor: known.values[factor] for factor in ORACLE}
-            inputs = {}
-        settings = self._component(sampling)
-        group = f"{known.values['net'].digest[:12]}/{solver.digest[:12]}/{settings.n}"
-        sample = self._add(
-            Job(
-                "sample",
-                key,
-                code_hash(["bench.sample"], [type(component)], upstream),
-                {**used, "direction": direction, "solver": solver, "sampling": sampling},
-                known.seed,
-                known.replica,
-                inputs,
-                f"sample/{group}x{settings.repeats}",
-                options={} if self._component(known.values["net"]).stackable or not known.trained else {"long": True},
-            )
-        )
-        jobs: dict[str, JobId | None] = {"sample": sample, "time": self._time(known, solver, sample, group)}
-        for metric in self.suite.metrics:
-            jobs[f"floor/{metric.name}"] = known.floors[str(metric.name)]
-            jobs[f"score/{metric.name}"] = self._score(metric, sample, known)
+        roles = Roles(self.tables, {"direction": direction, "solver": solver}, known.roles)
+        settings, net = known.roles.component("sampling"), known.roles.component("net")
+        group = f"{known.roles['net'].digest[:12]}/{solver.digest[:12]}/{settings.n}"
+        jobs = dict(known.jobs)
+        jobs["sample"] = sample = self._job(
+            "sample", STAGES["sample"], known, roles, upstream=jobs,
+            group=f"sample/{group}x{settings.repeats}", long=net.trained and not net.stackable,
+        )  # fmt: skip
+        jobs["sample_time"] = self._sample_time(known, roles, sample, group)
+        for name, metric in self.metrics.items():
+            upstream = {**jobs, "prepared": known.prepared[name]}
+            jobs[f"score/{name}"] = self._scored("score", name, metric, known, roles, upstream)
         known.drawn[at] = jobs
         return jobs
 
-    def _time(self, known: _Shared, solver: Config, sample: JobId, group: str) -> JobId:
-        """Weights, data and seed matter to the clock only where the solver adapts to them."""
-        settings, drawn = self._component(known.values["sampling"]), self.jobs[sample]
-        component = self._component(solver)
-        if component.adaptive:
-            about = [sample[1]]
-        elif known.trained:
-            about = [known.values["net"].digest, str(self._component(known.law).shape)]
-        else:
-            about = [self._oracle_law(known).digest]
-            about += [known.values[factor].digest for factor in ("path", "target", "prediction")]
-        about += [str(of) for of in (settings.n, settings.batch, settings.guidance, settings.precision)]
-        return self._add(
-            Job(
-                "time",
-                key_of("time", [*about, solver.digest, self.hardware]),
-                code_hash(["bench.timing"], [type(component), type(self._component(known.values["net"]))]),
-                drawn.configs,
-                known.seed,
-                known.replica,
-                {**drawn.inputs, "sample": sample} if component.adaptive else {},
-                f"time/{group}",
+    def _sample_time(self, known: _Shared, roles: Roles, sample: JobId, group: str) -> JobId:
+        """Seconds of sampling: of the very samples where the solver adapts to them, else of any such evaluations."""
+        stage, options = STAGES["sample_time"], {"hardware": self.hardware}
+        solver = roles.component("solver")
+        if solver.adaptive:
+            needs = Needs(upstream=("sample",))
+            upstream = {**known.jobs, "sample": sample}
+            return self._job(
+                "sample_time", stage, known, roles, needs, upstream=upstream, options=options, group=f"time/{group}"
             )
-        )
+        settings = dict(roles["sampling"].values)
+        settings |= {"weights": "raw", "start": "quasi", "repeats": 1}
+        plain = {
+            "clock": choice("clock", "noise_at_0"),
+            "direction": choice("direction", "forward"),
+            "source": self._resolved("source", "gaussian"),
+            "sampling": self._resolved("sampling", None, settings),
+        }
+        by_velocity = roles.component("prediction") == "velocity" and not isinstance(solver, ProcessSolver)
+        if known.trained and by_velocity:  # the path is not asked
+            plain |= {"path": self._resolved("path", "linear"), "target": choice("target", "exact")}
+        timed = self._as_timed(roles, plain, stage.needs.factors + ("dataset", "sampling"))
+        return self._job("sample_time", stage, _Shared(timed), timed, options=options, group=f"time/{group}")
 
-    def _score(self, metric: Config, sample: JobId, known: _Shared) -> JobId:
-        """Its key holds what the metric declares and nothing else; where samples start belongs to the sampling."""
-        asked, drawn = set(self._component(metric).inputs), self.jobs[sample]
-        inputs: dict[str, JobId] = {}
-        about: list[Config] = []
-        if asked & {"samples", "trajectory", "start"}:
-            inputs["sample"] = sample
-        if asked & {"reference", "floor"} and known.reference is not None:
-            inputs["reference"] = known.reference
-        if "field" in asked:
-            about += [drawn.configs["direction"]]
-            if known.train is None:
-                about += [drawn.configs[factor] for factor in ORACLE]
-            else:
-                inputs["train"] = known.train
-        if "oracle" in asked:
-            about += [known.law, *(known.values[factor] for factor in ("source", "coupling", "path", "target"))]
-        if "law" in asked:
-            about += [known.law]
-        if "training" in asked:
-            about += [known.values["dataset"]]
-        inputs |= known.prepared[str(metric.name)]
-        return self._scored("score", metric, inputs, drawn, about)
-
-    def _prepared(self, metric: Config, law: Config) -> dict[str, JobId]:
-        """As an input: what the metric works out of the law once."""
-        preparation = self._component(metric).prepares()
-        if preparation is None:
-            return {}
-        job = Job(
-            "reference",
-            key_of("prepared", [type(preparation).__name__, preparation.name, law.digest]),
-            code_hash([], [type(preparation), type(self._component(law))]),
-            {"metric": metric, "dataset": law},
-            seed=0,
-            replica=0,
-            group=f"prepared/{preparation.name}/{law.name}",
-            options={"of": "metric"},
-        )
-        return {"prepared": self._add(job)}
-
-    def _floor(self, metric: Config, known: _Shared) -> JobId | None:
-        component, reference = self._component(metric), known.reference
-        if not component.floored or reference is None:
-            return None
-        of, inputs = self.jobs[reference], known.prepared[str(metric.name)]
-        if component.draws_floor:
-            return self._drawn_floor(metric, known.law, self._component(of.configs["sampling"]).n, inputs)
-        about = [of.configs["dataset"]] if "law" in component.inputs else []
-        return self._scored("floor", metric, {"reference": reference, **inputs}, of, about)
-
-    def _drawn_floor(self, metric: Config, law: Config, n: int, inputs: Mapping[str, JobId]) -> JobId:
-        """A floor of draws of its own, one for all seeds."""
-        component = self._component(metric)
-        parts = [metric.digest, component.version, law.digest, n, *(key for _, key in inputs.values())]
-        classes = [type(component), type(self._component(law))]
-        return self._add(
-            Job(
-                "floor",
-                key_of("floor", parts),
-                code_hash(["bench.score"], classes, [self.jobs[i].code for i in inputs.values()]),
-                {"metric": metric, "dataset": law},
-                seed=0,
-                replica=0,
-                inputs=inputs,
-                group=f"floor/{metric.digest[:12]}/{n}",
-                options={"n": n},
-            )
-        )
+    def _as_timed(self, roles: Roles, plain: Mapping[str, Config], asked: Iterable[str]) -> Roles:
+        """Roles with what does not change the work at its default; equal ones are one."""
+        own = {role: config for role in asked if (config := plain.get(role) or roles.get(role)) is not None}
+        return self.timed.setdefault(tuple(own.values()), Roles(self.tables, own))
 
     def _scored(
-        self, kind: str, metric: Config, inputs: Mapping[str, JobId], of: Job, about: Sequence[Config]
+        self, kind: str, name: str, metric: Config, known: _Shared, roles: Roles, upstream: Mapping[str, JobId | None]
     ) -> JobId:
-        component = self._component(metric)
-        parts = [metric.digest, component.version, *(key for _, key in inputs.values())]
-        group = f"score/{metric.digest[:12]}/{of.configs['sampling'].digest[:12]}"
-        if about:
-            parts += [*(config.digest for config in about), of.seed, of.replica]
-        if "field" in component.inputs:
-            parts += [self._component(of.configs["sampling"]).weights]
-            group += f"/{of.configs['net'].digest[:12]}"
-        plain = set(component.inputs) <= {"samples", "reference", "floor"}
-        classes = [type(component), *(type(self._component(config)) for config in about if config.name is not None)]
-        modules = ["bench.score"] if plain else ["bench.score", "bench.exact"]
-        return self._add(
-            Job(
-                kind,
-                key_of(kind, parts),
-                code_hash(modules, classes, [self.jobs[i].code for i in inputs.values()]),
-                {"metric": metric} if plain else {"metric": metric, **of.configs},
-                of.seed,
-                of.replica,
-                inputs,
-                group,
-            )
-        )
+        """A score, or a floor's, by what the metric declares and nothing else."""
+        table = INPUTS if kind == "score" else FLOOR_INPUTS
+        rows = [table[one] for one in self.tables.build(metric).inputs]
+        needs = Needs(upstream=("prepared",))
+        for row in rows:
+            needs = needs | row.needs
+        group = f"score/{metric.digest[:12]}/{known.roles['sampling'].digest[:12]}"
+        if "net" in needs.factors:
+            group += f"/{known.roles['net'].digest[:12]}"
+        return self._job(
+            kind, STAGES[kind], known, roles, needs, upstream=upstream, metric=metric,
+            code=[row.fetch for row in rows], group=group,
+        )  # fmt: skip
 
-    def _add(self, job: Job) -> JobId:
-        self.jobs.setdefault(job.id, job)
-        return job.id
+    def _prepared(self, metric: Config, known: _Shared) -> JobId | None:
+        """What the metric works out of the law once; one for all metrics and seeds that ask for the same."""
+        preparation = self.tables.build(metric).prepares()
+        if preparation is None:
+            return None
+        return self._job(
+            "prepared", STAGES["prepared"], _Shared(known.roles), known.roles,
+            options={"preparation": [type(preparation).__name__, preparation.name]},
+            code=[type(preparation)], carried={"metric": metric},
+            group=f"prepared/{preparation.name}/{known.roles['law'].name}",
+        )  # fmt: skip
 
-    def _component(self, config: Config) -> Any:
-        if config not in self.built:
-            self.built[config] = self.tables.build(config)
-        return self.built[config]
+    def _floor(self, name: str, metric: Config, known: _Shared) -> JobId | None:
+        component = self.tables.build(metric)
+        if not component.floored:
+            return None
+        prepared = {"prepared": known.prepared[name]}
+        if component.draws_floor:  # one for all seeds
+            n = known.roles.component("sampling").n
+            return self._job(
+                "floor", STAGES["floor"], _Shared(known.roles), known.roles, LAW, upstream=prepared, metric=metric,
+                options={"n": n}, group=f"floor/{metric.digest[:12]}/{n}",
+            )  # fmt: skip
+        return self._scored("floor", name, metric, known, known.roles, {**known.jobs, **prepared})
 
-    def _oracle_law(self, known: _Shared) -> Config:
-        """What the oracle knows: the finite training set where there is one, else the data's law."""
-        dataset = known.values["dataset"]
-        return known.law if self._component(dataset).points is None else dataset
+    def _job(
+        self,
+        kind: str,
+        stage: Stage,
+        known: _Shared,
+        roles: Roles,
+        more: Needs = Needs(),  # noqa: B008 - frozen
+        *,
+        upstream: Mapping[str, JobId | None] | None = None,
+        metric: Config | None = None,
+        options: Mapping[str, Any] | None = None,
+        code: Iterable[Any] = (),
+        carried: Mapping[str, Config] | None = None,
+        group: str = "",
+        cohort: str = "",
+        long: bool = False,
+    ) -> JobId:
+        """Enter a job, whose key is made here of what it needs and of nothing else."""
+        needs = stage.needs | more
+        inputs = {of: job for of in needs.upstream if (job := (upstream or {}).get(of)) is not None}
+        parts = [kind, *roles.parts(needs), *(f"{of}:{key}" for of, (_, key) in inputs.items())]
+        parts += [json.dumps(options or {}, sort_keys=True), str(known.seed), str(known.replica)]
+        carried = dict(carried or {})
+        if metric is not None:
+            carried["metric"] = metric
+            parts += [metric.digest, str(self.tables.build(metric).version)]
+        job_id = (kind, _digest(parts))
+        if job_id not in self.jobs:
+            played = [*roles.configs(needs).values(), *carried.values()]
+            classes = dict.fromkeys(type(self.tables.build(config)) for config in played if config.name is not None)
+            begins = [stage.run, *stage.code, *code, *classes]
+            hashed = code_hash(classes=begins, upstream=[self.jobs[job].code for job in inputs.values()])
+            self.jobs[job_id] = Job(
+                kind, job_id[1], hashed, roles, needs, known.seed, known.replica, inputs, dict(options or {}), carried,
+                group, cohort, long,
+            )  # fmt: skip
+        return job_id
 
     def _law(self, dataset: Config) -> Config:
         """The data set with what only concerns training at its defaults."""
-        plain = law_of(self._component(dataset))
+        plain = law_of(self.tables.build(dataset))
         given = {name: getattr(plain, name) for name in parameter_names(type(plain))}
-        law = self.tables.resolve("dataset", dataset.name, given)
-        assert isinstance(law, Config)
-        return law
+        return self._resolved("dataset", dataset.name, given)
+
+    def _resolved(self, kind: str, name: str | None, given: Mapping[str, Any] | None = None) -> Config:
+        """A configuration that the plan makes of others."""
+        config = self.tables.resolve(kind, name, given or {})
+        assert isinstance(config, Config)
+        return config
 
 
-@dataclass
 class _Shared:
-    """Jobs that many cells share, while planning."""
+    """Roles, seed and jobs that many cells share, while planning."""
 
-    refusal: str | None = None
-    values: dict[str, Config] = field(default_factory=dict)
-    law: Config = field(default_factory=lambda: Config("dataset", None, "{}"))
-    seed: int = 0
-    replica: int = 0
-    trained: bool = True
-    train: JobId | None = None
-    train_time: JobId | None = None
-    reference: JobId | None = None
-    floors: dict[str, JobId | None] = field(default_factory=dict)
-    prepared: dict[str, dict[str, JobId]] = field(default_factory=dict)
-    drawn: dict[tuple[Config, Config], dict[str, JobId | None]] = field(default_factory=dict)
+    def __init__(
+        self,
+        roles: Roles | None = None,
+        seed: int = 0,
+        replica: int = 0,
+        trained: bool = True,
+        refusal: str | None = None,
+    ) -> None:
+        self._roles, self.seed, self.replica, self.trained, self.refusal = roles, seed, replica, trained, refusal
+        self.jobs: dict[str, JobId | None] = {}
+        self.prepared: dict[str, JobId | None] = {}
+        self.drawn: dict[tuple[Config, Config], dict[str, JobId | None]] = {}
+
+    @property
+    def roles(self) -> Roles:
+        """Who plays each role; a refused cell has none."""
+        assert self._roles is not None
+        return self._roles
+
+    @property
+    def train(self) -> JobId | None:
+        """The training, where there is one."""
+        return self.jobs.get("train")

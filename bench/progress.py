@@ -12,11 +12,11 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from bench.kinds import KINDS
+
 if TYPE_CHECKING:
     from bench.execute import Estimator, Outcome, Progressed
     from bench.plan import Job, JobId, Plan
-
-SHOWN = ("train", "reference", "sample", "floor", "score", "time")
 
 
 def duration(seconds: float) -> str:
@@ -41,9 +41,9 @@ class _Counts:
 
     def __init__(self, console: Console, plan: Plan, estimator: Estimator, slots: int) -> None:
         self.console, self.plan, self.estimator, self.slots = console, plan, estimator, slots
-        self.totals = {kind: plan.count(kind) for kind in SHOWN}
-        self.stored = dict.fromkeys(SHOWN, 0)
-        self.done: dict[str, int] = dict.fromkeys(SHOWN, 0)
+        self.totals = {kind: plan.count(kind) for kind in KINDS}
+        self.stored = dict.fromkeys(KINDS, 0)
+        self.done: dict[str, int] = dict.fromkeys(KINDS, 0)
         self.failed = 0
         self.told: set[str] = set()
         self.losses: dict[str, tuple[int, int, float]] = {}
@@ -153,7 +153,7 @@ class _Live(_Counts):
     def render(self) -> RenderableType:
         """What stands on the terminal now."""
         table = Table.grid(padding=(0, 2))
-        for kind in SHOWN:
+        for kind in KINDS:
             total, stored = self.totals[kind], self.stored[kind]
             if total:
                 bar = "█" * int(20 * self.done[kind] / total)

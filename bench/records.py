@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from bench.automatic import AUTOMATIC, EXCESS, FLOOR, FLOOR_SD
+from bench.kinds import KINDS
 from bench.stats import excess
 
 if TYPE_CHECKING:
@@ -29,31 +31,11 @@ if TYPE_CHECKING:
 ALWAYS = ("dataset.name", "path.name", "net.name", "solver.name")
 """Resolved columns that every table of cells carries, whether they vary or not."""
 
-AUTOMATIC: Mapping[str, tuple[str, str, str]] = {
-    "nfe": ("sample", "evaluations", "lower"),
-    "rejected_steps": ("sample", "steps", "lower"),
-    "train_loss": ("train", "squared target", "none"),
-    "parameters": ("train", "count", "none"),
-    "train_seconds": ("train_time", "s", "lower"),
-    "coupling_seconds": ("train_time", "s", "lower"),
-    "spent_seconds": ("train", "s", "none"),
-    "sample_seconds": ("time", "s", "lower"),
-    "sample_seconds_q25": ("time", "s", "none"),
-    "sample_seconds_q75": ("time", "s", "none"),
-    "first_call_seconds": ("time", "s", "none"),
-}
-"""Values that every cell has without asking: the job that measured it, unit, direction."""
-
-EPOCHS = ("epochs", "count", "none")
-"""Passes over a finite training set that a training takes, on average; no value where every point is fresh."""
-
-CLOCKS = ("time", "train_time")
-"""Columns of a plan whose jobs read clocks."""
-
 VERSIONS = ("python", "torch", "pot")
 """Libraries whose versions each record carries; the rest stand in suite.json and in the store."""
 
-WORST = ("cancelled", "failed", "oom", "timeout", "diverged", "skipped", "ok")
+STANDING = ("train", "sample")
+"""Kinds of job that a cell stands or falls with."""
 
 
 def cells_table(suite: Suite, plan: Plan, results: Results) -> pd.DataFrame:
@@ -95,21 +77,9 @@ def records_table(suite: Suite, plan: Plan, results: Results, cells: pd.DataFram
     head = cells[["cell", "seed", *suite.axes]]
     sizes = [int(config.values["n"]) for config in suite.cells.configs["sampling"]]
     n = np.asarray(sizes)[suite.cells.index["sampling"]]
-    metrics, epochs = _metrics(suite), _epochs(suite)
+    metrics = _metrics(suite)
     rows = [row for cell in range(len(cells)) for row in _rows(metrics, plan, results, cell, int(n[cell]))]
-    for cell, passes in enumerate(epochs):
-        if passes is not None and (job := plan.cells["train"][cell]) is not None:
-            rows.append(_row(cell, EPOCHS[0], passes, *EPOCHS[1:], int(n[cell]), _outcome(plan, results, cell, job)))
     return head.merge(pd.DataFrame(rows), on="cell")
-
-
-def _epochs(suite: Suite) -> list[float | None]:
-    """Of each cell, steps x batch / training points."""
-    given, place = suite.cells.configs, suite.cells.index
-    points = [suite.tables.build(config).points for config in given["dataset"]]
-    drawn = [int(config.values["steps"]) * int(config.values["batch"]) for config in given["training"]]
-    pairs = zip(place["dataset"].tolist(), place["training"].tolist(), strict=True)
-    return [drawn[t] / size if (size := points[d]) else None for d, t in pairs]
 
 
 def _metrics(suite: Suite) -> dict[str, Metric]:
@@ -118,14 +88,18 @@ def _metrics(suite: Suite) -> dict[str, Metric]:
 
 
 def _rows(metrics: Mapping[str, Metric], plan: Plan, results: Results, cell: int, n: int) -> Iterator[dict[str, Any]]:
-    for name, (kind, unit, direction) in AUTOMATIC.items():
-        job = plan.cells[kind][cell]
+    for name, about in AUTOMATIC.items():
+        if about.kind not in plan.cells:
+            continue  # what scoring took is added up below
+        job = plan.cells[about.kind][cell]
         if job is None and cell not in plan.refused:
             continue  # the oracle has no training to report on
         outcome = _outcome(plan, results, cell, job)
         value = outcome.entry.job.get(name) if outcome.ok and outcome.entry else None
-        note = "machine busy" if kind in CLOCKS and outcome.entry and outcome.entry.job["busy"] else ""
-        yield _row(cell, name, value, unit, direction, n, outcome, note=note)
+        if value is None and outcome.ok:
+            continue  # no epochs where every training point is fresh
+        note = "machine busy" if outcome.entry and outcome.entry.job.get("busy") else ""
+        yield _row(cell, name, value, about.unit, about.better, n, outcome, note=note)
     spent, last = 0.0, None
     for key, metric in metrics.items():
         done = _outcome(plan, results, cell, plan.cells[f"score/{key}"][cell])
@@ -141,18 +115,20 @@ def _rows(metrics: Mapping[str, Metric], plan: Plan, results: Results, cell: int
                 continue
             floors = _values(floored, value)
             note = "" if metric.draws_floor else _floor_note(plan, results, cell)
-            yield _row(cell, f"{name}_floor", _mean(floors), unit, "none", n, floored, note=note)
+            yield _row(cell, f"{name}{FLOOR}", _mean(floors), unit, "none", n, floored, note=note)
             if metric.draws_floor:
                 sd = float(np.std(floors, ddof=1)) if len(floors) > 1 else None
-                yield _row(cell, f"{name}_floor_sd", sd, unit, "none", n, floored)
+                yield _row(cell, f"{name}{FLOOR_SD}", sd, unit, "none", n, floored)
             if not metric.excess:
                 continue
             both = scored if not scored.ok else floored
             over = excess(values, floors) if values and floors else None
-            yield _row(cell, f"{name}_excess", over, unit, direction, n, both, note=note)
-        last = done if last is None or last.ok else last
+            yield _row(cell, f"{name}{EXCESS}", over, unit, direction, n, both, note=note)
+        last = done if last is None or last.ok else last  # the first that failed, where one did
     if last is not None:
-        yield _row(cell, "score_seconds", None if math.isnan(spent) else spent, "s", "none", n, last)
+        about = AUTOMATIC["score_seconds"]
+        value = None if math.isnan(spent) else spent
+        yield _row(cell, "score_seconds", value, about.unit, about.better, n, last)
 
 
 def _row(
@@ -178,6 +154,7 @@ def _row(
         "repeats": job.get("repeats", 1) if job else None,
         "status": outcome.status,
         "reason": outcome.reason,
+        "log": f"store/{outcome.log}" if outcome.log else "",
         "note": "; ".join(notes),
         "seconds": job.get("seconds"),
         "device": job.get("device", ""),
@@ -206,25 +183,12 @@ def _unless_undefined(outcome: Outcome) -> Outcome:
 
 
 def _status(plan: Plan, results: Results, cell: int) -> tuple[str, str]:
-    """The worst status among a cell's jobs, with the reasons of all that ended so.
-
-    A clock that could not be read is a row of its own and no fault of the cell, nor is a score for which something is
-    not there, such as the weights of an extractor: the other scores stand.
-    """
+    """The status of a cell's training and sampling, with its reason; what could not be scored or timed is a row."""
     if cell in plan.refused:
         return "skipped", plan.refused[cell]
-    columns = [(name, column) for name, column in plan.cells.items() if name not in CLOCKS]
-    outcomes = [
-        outcome
-        for name, column in columns
-        if (job := column[cell]) is not None
-        and not (
-            (outcome := results.outcomes[job]).status == "skipped" and name.partition("/")[0] in {"score", "floor"}
-        )
-    ]
-    worst = min(outcomes, key=lambda outcome: WORST.index(outcome.status)).status
-    reasons = dict.fromkeys(outcome.reason for outcome in outcomes if outcome.status == worst and outcome.reason)
-    return worst, "; ".join(reasons)
+    outcomes = [results.outcomes[job] for kind in STANDING if (job := plan.cells[kind][cell]) is not None]
+    worst = next((outcome for outcome in outcomes if not outcome.ok), outcomes[-1])
+    return worst.status, worst.reason
 
 
 def _values(outcome: Outcome, name: str) -> list[float]:
@@ -259,18 +223,14 @@ def page(
     seconds: float,
 ) -> dict[str, Any]:
     """What the report says about a suite beside its records: plain JSON."""
-    from bench.plan import KINDS
-
     values: dict[str, dict[str, Any]] = {
-        name: {"unit": unit, "direction": direction, "floored": False}
-        for name, (_, unit, direction) in AUTOMATIC.items()
+        name: {"unit": about.unit, "direction": about.better, "floored": False} for name, about in AUTOMATIC.items()
     }
-    values[EPOCHS[0]] = {"unit": EPOCHS[1], "direction": EPOCHS[2], "floored": False}
     shown = dict[str, str]()
     for metric in _metrics(suite).values():
         for value, measured in metric.values.items():
             shown[value] = name = metric.label(value)
-            shown[f"{value}_excess"] = f"{name}_excess"
+            shown[f"{value}_excess"] = f"{name}{EXCESS}"
             values[name] = {"unit": measured.unit, "direction": measured.direction, "floored": metric.floored}
     return {
         "suite": suite.name,

@@ -12,11 +12,13 @@ import numpy as np
 import torch
 from scipy.special import ndtri
 
+from bench.errors import Undefined
 from bench.interfaces import Dataset
 from bench.nets.oracle import OracleField
 from bench.paths import Linear
 from bench.seeds import stream, uniforms
 from bench.solvers.fixed import RK4
+from bench.task import Made, Task
 
 if TYPE_CHECKING:
     from bench.interfaces import Floats
@@ -49,6 +51,29 @@ class Reference(NamedTuple):
     reference: Floats
     floor: Floats
     density: tuple[Floats, Floats, Floats] | None
+
+
+def run(task: Task) -> Made:
+    """The reference stage."""
+    settings, floor = task.component("sampling"), task.options["floor"]
+    law = task.component("law")
+    made = reference(
+        ReferenceJob(law, settings.n, settings.repeats, floor, task.seed, settings.reference, task.replica)
+    )
+    arrays = {"reference": made.reference, "floor": made.floor}
+    if made.density is not None:
+        names = ("density_x", "density_y", "density")
+        arrays |= {name: array.astype(np.float32) for name, array in zip(names, made.density, strict=True)}
+    return Made({"floor": floor, "n": settings.n, "repeats": settings.repeats}, arrays)
+
+
+def prepare(task: Task) -> Made:
+    """The stage of what metrics work out of a law once; of a law that has no such thing there is no array."""
+    try:
+        made = task.component("metric").prepares().make(task.component("law"))
+    except Undefined as error:  # the metric says so of each cell
+        return Made({"undefined": str(error)})
+    return Made({"undefined": ""}, {"prepared": made})
 
 
 def reference(job: ReferenceJob) -> Reference:

@@ -13,12 +13,14 @@ import torch
 from torch import Tensor, nn
 
 from bench.diffusion import brownian, process_of
-from bench.errors import Diverged
-from bench.interfaces import Dataset, Field, Path, ProcessSolver, Solution, Solver
+from bench.errors import Diverged, WrongShape
+from bench.interfaces import Dataset, Field, Net, Path, ProcessSolver, Solution, Solver
 from bench.predictions import asked_time, velocity_of
 from bench.reference import start_noise
-from bench.seeds import uniforms
+from bench.seeds import global_stream, salted, uniforms
 from bench.settings import Sampling
+from bench.task import Made, Task
+from bench.train import initialised
 
 if TYPE_CHECKING:
     from bench.interfaces import Floats
@@ -139,6 +141,8 @@ def velocity(
             asked = asked_time(path, prediction, asked)
         tau = asked if clock == "noise_at_0" else 1 - asked
         out = net(x, tau.to(x.dtype).expand(len(x)))
+        if out.shape != x.shape:  # it would broadcast
+            raise WrongShape(f"asked at points {tuple(x.shape)} the net answers {tuple(out.shape)}")
         if path is not None and prediction != "velocity":
             return velocity_of(path, prediction, asked, x, out)
         return out if clock == "noise_at_0" else -out
@@ -188,7 +192,8 @@ def sample(
     began = time.perf_counter()
     for number, piece in enumerate(pieces):
         counted = CountCalls(field.at(first) if isinstance(field, Conditional) else field)
-        solution = advance(job, counted, piece, times, first)
+        with global_stream(job.seed, "net sampling", number, job.replica):  # a net may draw even in evaluation
+            solution = advance(job, counted, piece, times, first)
         first += len(piece)
         calls, rejected = calls + counted.calls, rejected + solution.rejected
         ends.append(solution.states[-1])
@@ -212,6 +217,51 @@ def advance(job: SampleJob, field: Field, x: Tensor, times: Tensor, first: int =
         noise = brownian(job.seed, first, x, job.replica)
         return job.solver.simulate(field, process_of(job.path, job.target, job.prediction), noise, x, times)
     return job.solver.solve(field, x, times)
+
+
+def run(task: Task) -> Made:
+    """The sampling stage: samples, the ways of the first of them, and what they cost."""
+    field, dtype = field_of(task)
+    job = sample_job(task)
+    drawn = sample(job, field, task.device, dtype, task.report)
+    numbers = {
+        "nfe": drawn.nfe,
+        "rejected_steps": drawn.rejected,
+        "spent_seconds": drawn.seconds,
+        "n": job.sampling.n,
+        "repeats": job.sampling.repeats,
+    }
+    return Made(numbers, {"samples": drawn.samples, "frames": drawn.frames, "times": drawn.times})
+
+
+def sample_job(task: Task) -> SampleJob:
+    """What a task says of a sampling."""
+    names = ("source", "path", "target", "prediction", "clock", "direction", "solver", "sampling")
+    parts = {name: task.component(name) for name in names}
+    return SampleJob(task.component("dataset").shape, **parts, seed=task.seed, replica=task.replica)
+
+
+def field_of(task: Task) -> tuple[Field, torch.dtype]:
+    """The velocity to integrate, and its precision: float64 for the oracle, float32 for nets."""
+    clock, direction = task.component("clock"), task.component("direction")
+    net, path, prediction = (task.component(factor) for factor in ("net", "path", "prediction"))
+    if not net.trained:
+        seed = salted(task.seed, task.replica)
+        known = net.field(task.component("known"), path, task.component("target"), prediction, seed)
+        seen = with_clock(known.to(task.device), clock, prediction)
+        return velocity(seen, clock, direction, path, prediction), torch.float64
+    settings = task.component("sampling")
+    module = initialised(net, task.component("dataset").shape, task.seed, task.replica)
+    weights = task.weights(settings.weights)
+    predictor = load(module, module.state_dict() if weights is None else weights, task.device, settings.precision)
+
+    def made(of: Predictor) -> Field:
+        """The field of what a net predicts."""
+        return velocity(of, clock, direction, path, prediction)
+
+    if net.classes:
+        return Conditional(predictor, net.classes, settings.guidance, made), torch.float32
+    return made(predictor), torch.float32
 
 
 def load(

@@ -7,6 +7,7 @@ see the same data, times and noise, and a job continued from a checkpoint needs 
 from __future__ import annotations
 
 import hashlib
+import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -38,16 +39,24 @@ def stream(seed: int, purpose: str, block: int = 0, replica: int = 0) -> torch.G
 
 @contextmanager
 def global_stream(seed: int, purpose: str, block: int = 0, replica: int = 0) -> Iterator[None]:
-    """Torch's own generators, on the CPU and on GPUs, begin at an address here, and are as before afterwards.
+    """Torch's own generators (on the CPU and on GPUs), NumPy's and Python's begin at an address here.
 
-    For code that takes no generator: the draws of a module's initialisation, of Dropout and the like.
+    For code that takes no generator: the draws of a module's initialisation, of Dropout and the like. Afterwards all
+    are as they were.
     """
     import torch
 
     devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
+    place, theirs, plain = address(seed, purpose, block, replica), np.random.get_state(), random.getstate()
     with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(address(seed, purpose, block, replica))
-        yield
+        torch.manual_seed(place)
+        np.random.seed(place % 2**32)
+        random.seed(place)
+        try:
+            yield
+        finally:
+            np.random.set_state(theirs)
+            random.setstate(plain)
 
 
 def numpy_stream(seed: int, purpose: str, block: int = 0, replica: int = 0) -> np.random.Generator:

@@ -1,13 +1,22 @@
-"""Wall-clock of sampling, measured when nothing else of ours runs."""
+"""Seconds of sampling and of training, by the stopwatch, when nothing else of ours runs.
+
+What is timed is what the job's row declares: where weights, seed and time convention do not change the work, the plan
+sets them to their defaults, so that one measurement serves all cells that it speaks of.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
+
+from bench.sample import Conditional, advance, field_of, sample_job, start
+from bench.task import Task
+from bench.train import rehearsal, train_job
 
 ROUNDS = 5
 """Rounds in which all candidates are timed in turn, so that a slow spell falls on all of them."""
@@ -38,24 +47,68 @@ class Timed(NamedTuple):
     busy: bool
 
 
-class Call(NamedTuple):
+class Lap(NamedTuple):
     """Wall-clock seconds of one call, and the share of them that this process had a processor."""
 
     seconds: float
     share: float
 
 
-def clock(call: Callable[[], object], device: torch.device) -> Call:
+class Candidate(NamedTuple):
+    """A call without arguments to be timed, and what its seconds say: numbers for the record."""
+
+    call: Callable[[], object]
+    says: Callable[[Timed], dict[str, Any]]
+
+
+def sampling(task: Task) -> Candidate:
+    """The stage of sampling's seconds: one batch is timed, and a repeat is as many as it has."""
+    field, dtype = field_of(task)
+    job = sample_job(task)
+    x = torch.from_numpy(start(job, 0)).to(task.device, dtype)
+    ends = torch.tensor([0.0, 1.0], dtype=torch.float64)
+    piece = x[: job.sampling.batch or len(x)]
+    batches = len(x) / len(piece)
+    # Classes cost the same whichever they are, so any piece may be taken for the first one.
+    asked = field.at(0) if isinstance(field, Conditional) else field
+
+    def call() -> Tensor:
+        """Integrate the first batch of the first repeat."""
+        return advance(job, asked, piece, ends).states
+
+    def says(row: Timed) -> dict[str, Any]:
+        """Seconds of all batches of a repeat; the first call's are those of the one batch."""
+        seconds = {"sample_seconds": row.median, "sample_seconds_q25": row.q25, "sample_seconds_q75": row.q75}
+        return {name: value * batches for name, value in seconds.items()} | {"first_call_seconds": row.first}
+
+    return Candidate(call, says)
+
+
+def training(task: Task) -> Candidate:
+    """The stage of training's seconds: some steps of a training by itself, which say how long all would take."""
+    job = train_job(task)
+    call, length, spent = rehearsal(job, task.device)
+
+    def says(row: Timed) -> dict[str, Any]:
+        """Seconds of all steps, and of their pairing."""
+        part = job.training.steps / length
+        pairing = spent.coupling / row.calls  # the first call pairs like the others
+        return {"train_seconds": row.median * part, "coupling_seconds": pairing * part}
+
+    return Candidate(call, says)
+
+
+def lap(call: Callable[[], object], device: torch.device) -> Lap:
     """Time one call by itself, synchronised. Raises what the call raises."""
     _synchronise(device)
     wall, cpu = time.perf_counter(), time.process_time()
     call()
     _synchronise(device)
     seconds = max(time.perf_counter() - wall, 1e-9)
-    return Call(seconds, (time.process_time() - cpu) / seconds)
+    return Lap(seconds, (time.process_time() - cpu) / seconds)
 
 
-def measure(calls: Sequence[Callable[[], object]], firsts: Sequence[Call], device: torch.device) -> list[Timed]:
+def measure(calls: Sequence[Callable[[], object]], firsts: Sequence[Lap], device: torch.device) -> list[Timed]:
     """Time each call warm, synchronised, in interleaved rounds; `firsts` are their first calls, timed already."""
     alone = [device.type == "cpu" and cold.seconds >= LONG_SECONDS for cold in firsts]
     taken = [[cold] if only else [] for cold, only in zip(firsts, alone, strict=True)]
@@ -63,7 +116,7 @@ def measure(calls: Sequence[Callable[[], object]], firsts: Sequence[Call], devic
         for call, mine in zip(calls, taken, strict=True):
             spent = sum(one.seconds for one in mine)
             if spent < LONG_SECONDS and (number < 3 or spent < ENOUGH_SECONDS):
-                mine.append(clock(call, device))
+                mine.append(lap(call, device))
     rows = []
     for cold, mine, only in zip(firsts, taken, alone, strict=True):
         q25, median, q75 = (float(q) for q in np.quantile([one.seconds for one in mine], [0.25, 0.5, 0.75]))

@@ -16,9 +16,11 @@ from torch import Tensor, nn
 from bench.batches import Batch, Spent, TrainJob, block_length, blocks, draw, transport_batch
 from bench.checkpoint import Checkpoint
 from bench.cohort import members
-from bench.errors import Diverged
-from bench.seeds import stream
+from bench.errors import Diverged, WrongShape
+from bench.interfaces import Net
+from bench.seeds import global_stream
 from bench.settings import Training
+from bench.task import Made, Task
 from bench.times import weight
 
 if TYPE_CHECKING:
@@ -32,6 +34,12 @@ Progress = Callable[[int, int, float], None]
 REHEARSED = 32
 """Steps, at most about, by which a training alone is timed."""
 
+NET_STREAM = "net"
+"""Purpose of the stream that torch's own generators follow in a block of steps: Dropout and the like."""
+
+FINAL_SHARE = 10
+"""The train_loss of the records is the mean over the last tenth of the steps."""
+
 
 class Trained(NamedTuple):
     """Outcome of a training: weights by name ("raw", "ema" if asked), losses (steps,), seconds.
@@ -43,6 +51,37 @@ class Trained(NamedTuple):
     losses: NDArray[np.float32]
     seconds: float
     parameters: int
+
+
+def run_together(
+    tasks: Sequence[Task], progress: Callable[[int, int, int, float], None], checkpoint: Path | None = None
+) -> list[Made | Exception]:
+    """The training stage, for one task or a cohort; what became of each. An error that names no member is raised."""
+    jobs = [train_job(task) for task in tasks]
+    outcomes = train_together(jobs, tasks[0].device, progress, checkpoint)
+    return [
+        outcome if isinstance(outcome, Exception) else _made(job, outcome, len(jobs))
+        for job, outcome in zip(jobs, outcomes, strict=True)
+    ]
+
+
+def train_job(task: Task) -> TrainJob:
+    """What a task says of a training."""
+    names = ("dataset", "source", "coupling", "path", "target", "prediction", "clock", "net", "training")
+    return TrainJob(**{name: task.component(name) for name in names}, seed=task.seed, replica=task.replica)
+
+
+def _made(job: TrainJob, trained: Trained, company: int) -> Made:
+    """For the record: what the training cost and came to. epochs: passes over a finite training set, on average."""
+    tail, points = trained.losses[-max(1, len(trained.losses) // FINAL_SHARE) :], job.dataset.points
+    numbers = {
+        "train_loss": float(tail.mean(dtype=np.float64)),
+        "parameters": trained.parameters,
+        "epochs": job.training.steps * job.training.batch / points if points else None,
+        "spent_seconds": trained.seconds,
+        "cohort": company,
+    }
+    return Made(numbers, {"losses": trained.losses}, trained.weights)
 
 
 def train(job: TrainJob, device: torch.device, progress: Progress) -> Trained:
@@ -63,8 +102,13 @@ def train_together(
 
     Each has its own random streams and outcome; on the CPU an outcome's bits do not depend on the company.
     progress is called with (job's place, steps done, steps in all, recent mean loss). checkpoint: a file from which
-    a training goes on that was killed, for the same jobs alone.
+    a training goes on that was killed, for the same jobs alone. A net that draws random numbers of its own trains by
+    itself, whatever its class says of stacking: in company its draws would be shared out among all.
     """
+    draws = _rehearsed(jobs[0])
+    if draws and len(jobs) > 1:
+        alone = [(lambda _, *news, place=place: progress(place, *news)) for place in range(len(jobs))]
+        return [train_together([job], device, told)[0] for job, told in zip(jobs, alone, strict=True)]
     cohort, steps = _Cohort(jobs, device), jobs[0].training.steps
     losses = torch.zeros(steps, len(jobs), device=device)
     diverged: dict[int, Diverged] = {}
@@ -73,7 +117,8 @@ def train_together(
     began = time.perf_counter() - before
     for drawn in zip(*(blocks(job, step) for job in jobs), strict=True):
         first, step = step, step + len(drawn[0].tau)
-        cohort.advance(drawn, first, losses[first:step])
+        with global_stream(jobs[0].seed, NET_STREAM, first // block_length(jobs[0]), jobs[0].replica):
+            cohort.advance(drawn, first, losses[first:step])
         for place, column in enumerate(losses[first:step].cpu().unbind(1)):
             recent = float(column.mean())
             if not math.isfinite(recent) and place not in diverged:
@@ -102,7 +147,7 @@ class _Cohort:
 
     def __init__(self, jobs: Sequence[TrainJob], device: torch.device) -> None:
         self.jobs, self.settings, self.device = jobs, jobs[0].training, device
-        built = [build(job) for job in jobs]
+        built = [initialised(job.net, job.dataset.shape, job.seed, job.replica) for job in jobs]
         self.parameters = sum(p.numel() for p in built[0].parameters())
         self.nets = members(built, stackable=jobs[0].net.stackable).to(device)
         self.average = None if self.settings.ema is None else copy.deepcopy(self.nets).requires_grad_(False)
@@ -159,16 +204,38 @@ def rehearsal(job: TrainJob, device: torch.device) -> tuple[Callable[[], object]
 
     def call() -> None:
         """One block of steps, drawn anew."""
-        cohort.advance([draw(job, 0, length, spent)], 0, losses)
+        with global_stream(job.seed, NET_STREAM, replica=job.replica):
+            cohort.advance([draw(job, 0, length, spent)], 0, losses)
 
     return call, length, spent
 
 
-def build(job: TrainJob) -> nn.Module:
-    """The net, initialised from the stream (seed, "init"); torch's global generator is left as it was."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(stream(job.seed, "init", replica=job.replica).initial_seed())
-        return job.net.build(job.dataset.shape)
+def initialised(net: Net, shape: tuple[int, ...], seed: int, replica: int) -> nn.Module:
+    """The net's module, initialised from the stream (seed, "init"); torch's generators are left as they were."""
+    with global_stream(seed, "init", replica=replica):
+        return net.build(shape)
+
+
+def _rehearsed(job: TrainJob) -> bool:
+    """Ask a net once as training will, and tell whether it drew random numbers. Raises WrongShape.
+
+    A loss would broadcast an answer of another shape, and such a net trains on nonsense without a word.
+    """
+    module = initialised(job.net, job.dataset.shape, job.seed, job.replica)
+    few = min(2, job.training.batch)
+    x, tau = torch.zeros(few, *job.dataset.shape), torch.full((few,), 0.5)
+    told = [torch.full((few,), job.net.classes)] if job.net.classes else []
+    with global_stream(job.seed, NET_STREAM), torch.no_grad():
+        before = torch.get_rng_state()
+        answer = module(x, tau, *told)
+        drew = not torch.equal(before, torch.get_rng_state())
+    if not isinstance(answer, Tensor) or answer.shape != x.shape:
+        got = tuple(answer.shape) if isinstance(answer, Tensor) else type(answer).__name__
+        raise WrongShape(
+            f"the net {type(job.net).__name__} answers {got} to {few} points of shape {job.dataset.shape}, where "
+            f"{tuple(x.shape)} is due; let its last layer have as many outputs as a point has coordinates"
+        )
+    return drew
 
 
 def _weight(job: TrainJob, tau: Tensor) -> Tensor:
@@ -188,5 +255,17 @@ def rate(settings: Training, step: int) -> float:
 
 
 def _follow(average: nn.Module, nets: nn.Module, decay: float) -> None:
+    """Move a running mean by a step: of parameters and of buffers, which BatchNorm's statistics are; counts are copied.
+
+    A buffer that stays as it is keeps its bits.
+    """
+    means, now = _floating(average), _floating(nets)
     with torch.no_grad():
-        torch._foreach_lerp_(list(average.parameters()), list(nets.parameters()), 1 - decay)
+        torch._foreach_lerp_(means, now, 1 - decay)
+        for mean, held in zip(average.buffers(), nets.buffers(), strict=True):
+            if not mean.is_floating_point():
+                mean.copy_(held)
+
+
+def _floating(module: nn.Module) -> list[Tensor]:
+    return [*module.parameters(), *(buffer for buffer in module.buffers() if buffer.is_floating_point())]

@@ -10,16 +10,12 @@ from typing import Any
 
 from bench.errors import StoreError
 from bench.execute.protocol import Ended, Engine, Observer, Outcome, Progressed, Returned, Started, Work
-from bench.plan import KINDS, Job, JobId, Plan
+from bench.kinds import KINDS
+from bench.plan import Job, JobId, Plan
 from bench.store import Store
 
-FOLDERS = {"train", "reference", "sample"}
-"""Kinds whose result is a folder of arrays; the others are a few numbers."""
-
-BATCHED = {"sample", "floor", "score"}
-"""Kinds whose jobs are short: many go to one process, each reported as it ends."""
-
 BATCH = 8
+"""Jobs that share a process in turn, at most."""
 
 COHORT = 4
 """Nets that train together at most; measured, more of them outgrow a processor's cache and gain nothing."""
@@ -155,28 +151,32 @@ class _Run:
             self.engine.submit([self._work(self.plan.jobs[job]) for job in batch])
 
     def _next_batch(self) -> list[JobId]:
-        """Longest kind first; small nets and short jobs together; time jobs all at once, when nothing else is left."""
-        for kind in ("train", "reference", "sample", "floor", "score"):
-            queue = self.queues[kind]
-            if not queue:
+        """The first kind that has something to do; what must be alone all at once, when nothing else is left."""
+        for kind in KINDS.values():
+            queue = self.queues[kind.name]
+            if not queue or (kind.alone and self.flying):
                 continue
-            if kind == "train":
-                return self._cohort()
+            if kind.alone:
+                return self._stopwatches()
+            if kind.together == "as one":
+                return self._cohort(queue)
             share = -(-len(queue) // self.engine.slots)
-            long = any(self.plan.jobs[job].options.get("long") for job in list(queue)[:BATCH])
-            size = min(BATCH, share) if kind in BATCHED and not long else 1
+            long = any(self.plan.jobs[job].long for job in list(queue)[:BATCH])
+            size = min(BATCH, share) if kind.together == "in turn" and not long else 1
             return [queue.popleft() for _ in range(size)]
-        queue = self.queues["time"]
-        if queue and not self.flying:
-            batch = [queue[0]] if queue[0] in self.alone else [job for job in queue if job not in self.alone]
-            for job in batch:
-                queue.remove(job)
-            return batch
         return []
 
-    def _cohort(self) -> list[JobId]:
-        """The next train job with others of its cohort, as many as leave no free worker without any."""
-        queue = self.queues["train"]
+    def _stopwatches(self) -> list[JobId]:
+        """Everything that must be alone, in one process; a suspect by itself."""
+        queues = [self.queues[kind.name] for kind in KINDS.values() if kind.alone]
+        waiting = [job for queue in queues for job in queue]
+        batch = waiting[:1] if waiting[0] in self.alone else [job for job in waiting if job not in self.alone]
+        for job in batch:
+            self.queues[job[0]].remove(job)
+        return batch
+
+    def _cohort(self, queue: deque[JobId]) -> list[JobId]:
+        """The next job with others of its cohort, as many as leave no free worker without any."""
         name = self.plan.jobs[queue[0]].cohort
         if not name or queue[0] in self.alone:
             return [queue.popleft()]
@@ -188,24 +188,22 @@ class _Run:
         return batch
 
     def _work(self, job: Job) -> Work:
-        staging = ""
-        if job.kind in FOLDERS:
-            self.staging[job.id] = self.store.staging(job.kind, job.key)
-            staging = str(self.staging[job.id])
+        self.staging[job.id] = self.store.staging(job.kind, job.key)
         inputs = {}
-        for role, upstream in job.inputs.items():
+        for kind, upstream in job.inputs.items():
             entry = self.results.outcomes[upstream].entry
             assert entry is not None
-            inputs[role] = str(entry.place)
-        configs = [(c.factor, c.name, c.plain) for c in job.configs.values()]
-        device = self.device if job.kind in {"train", "sample", "time"} else "cpu"
-        options = dict(job.options)
-        if job.kind == "train" and not job.cohort:  # a cohort's members are others the next time
-            options["checkpoint"] = str(self.store.checkpoint(job.kind, job.key, job.code))
+            inputs[kind] = str(entry.place)
+        configs = [(role, c.factor, c.name, c.plain) for role, c in job.configs.items()]
+        saves = job.kind == "train" and not job.cohort
         return Work(
-            job.kind, job.key, configs, job.seed, job.replica, inputs, staging,
-            device=device, plugins=self.plugins, options=options,
+            job.kind, job.key, configs, job.fields, job.seed, job.replica, inputs, str(self.staging[job.id]),
+            device=self._device(job), plugins=self.plugins, options=dict(job.options),
+            checkpoint=str(self.store.checkpoint(job.kind, job.key, job.code)) if saves else "",
         )  # fmt: skip
+
+    def _device(self, job: Job) -> str:
+        return self.device if KINDS[job.kind].on_device else "cpu"
 
     def _take(self, event: object) -> None:
         if isinstance(event, Started):
@@ -229,31 +227,45 @@ class _Run:
     def _publish(self, event: Ended) -> Outcome:
         job = self.plan.jobs[event.job]
         if event.status != "ok":
+            log = self.store.keep_log(self.staging[job.id], job.kind, job.key, job.code)
             self._drop_staging(event.job)
-            return Outcome(event.status, event.reason)
+            return Outcome(event.status, event.reason, log)
         about = {
             "kind": job.kind,
             "key": job.key,
             "code": job.code,
             "group": job.group,
-            "configs": {factor: config.values for factor, config in job.configs.items()},
+            "configs": {role: config.values for role, config in job.configs.items()},
+            "fields": job.fields,
             "seed": job.seed,
             "replica": job.replica,
-            "inputs": {role: list(upstream) for role, upstream in job.inputs.items()},
-            "device": self.device if job.kind in {"train", "sample", "time"} else "cpu",
+            "inputs": {kind: list(upstream) for kind, upstream in job.inputs.items()},
+            "options": dict(job.options),
+            "device": self._device(job),
             "threads": 1,
             **self.provenance,
             **event.meta,
         }
-        if job.kind in FOLDERS:
+        if KINDS[job.kind].form == "folder":
             entry = self.store.publish(job.kind, job.key, job.code, self.staging.pop(job.id), about)
             self.store.checkpoint(job.kind, job.key, job.code).unlink(missing_ok=True)
         else:
             entry = self.store.publish_score(job.kind, job.key, job.code, about)
+            self._drop_staging(job.id)
+        self.store.log(job.kind, job.key, job.code).unlink(missing_ok=True)
         return Outcome("ok", entry=entry)
 
     def _settle(self, job: JobId, outcome: Outcome) -> None:
-        """Note an outcome and what follows from it for the jobs that stand on it."""
+        """Note an outcome and what follows from it for the jobs that stand on it; then stop, if that was asked for.
+
+        Only then: what stands on the culprit is told of the culprit and not of the stop.
+        """
+        self._spread(job, outcome)
+        if self.fail_fast and outcome.status not in {"ok", "skipped", "cancelled"}:
+            self.engine.stop()
+            self.cancel("stopped at the first failure")
+
+    def _spread(self, job: JobId, outcome: Outcome) -> None:
         self.results.outcomes[job] = outcome
         self.observer.ended(self.plan.jobs[job], outcome)
         for dependent in self.dependents[job]:
@@ -262,14 +274,11 @@ class _Run:
             if not outcome.ok:
                 of_training = job[0] == "train" and outcome.status != "skipped"
                 reason = f"training: {outcome.reason}" if of_training else outcome.reason
-                self._settle(dependent, replace(outcome, reason=reason))
+                self._spread(dependent, replace(outcome, reason=reason))
                 continue
             self.waits[dependent] -= 1
             if self.waits[dependent] == 0:
                 self.queues[dependent[0]].append(dependent)
-        if self.fail_fast and outcome.status not in {"ok", "skipped", "cancelled"}:
-            self.engine.stop()
-            self.cancel("stopped at the first failure")
 
     def cancel(self, reason: str) -> None:
         """Mark everything without an outcome as cancelled."""

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from statistics import median
 from typing import TYPE_CHECKING
 
+from bench.kinds import KINDS
+
 if TYPE_CHECKING:
     from bench.plan import Job
     from bench.store import Store
@@ -33,8 +35,8 @@ class Estimator:
         """Expected seconds for these jobs on so many workers, and how many jobs it knows nothing of."""
         jobs = list(jobs)
         known = {job.group: self.seconds(job) for job in jobs}
-        parallel = sum(known[job.group] or 0.0 for job in jobs if job.kind != "time")
-        alone = sum(known[job.group] or 0.0 for job in jobs if job.kind == "time")
+        parallel = sum(known[job.group] or 0.0 for job in jobs if not KINDS[job.kind].alone)
+        alone = sum(known[job.group] or 0.0 for job in jobs if KINDS[job.kind].alone)
         return parallel / max(slots, 1) + alone, sum(known[job.group] is None for job in jobs)
 
     def _past(self, group: str) -> list[float]:

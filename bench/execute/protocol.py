@@ -21,18 +21,27 @@ class Work:
 
     kind: str
     key: str
-    configs: list[tuple[str, str | None, str]]
-    """(factor, name, canonical JSON) of each resolved configuration."""
+    configs: list[tuple[str, str, str | None, str]]
+    """(role, factor, name, canonical JSON) of each configuration that the job declares whole."""
+    fields: dict[str, Any]
+    """Single fields that it declares, by dotted name."""
     seed: int
     replica: int
     inputs: dict[str, str]
-    """Role -> folder or file of a finished upstream entry."""
+    """Kind -> folder or file of a finished upstream entry."""
     staging: str
-    """Folder to write arrays into; empty for kinds that return numbers alone."""
+    """Folder to write arrays and the log into."""
     device: str = "cpu"
     threads: int = 1
     plugins: tuple[str, ...] = ()
     options: dict[str, Any] = field(default_factory=dict)
+    checkpoint: str = ""
+    """File from which a training goes on that was killed; none for cohorts, whose members are others the next time."""
+
+    @classmethod
+    def of(cls, plain: dict[str, Any]) -> Work:
+        """What `plain` gave, read from JSON again."""
+        return cls(**{**plain, "configs": [tuple(config) for config in plain["configs"]]})
 
     @property
     def id(self) -> JobId:
@@ -106,10 +115,14 @@ class Engine(Protocol):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a job. `stale` marks an entry of other code that was kept on request."""
+    """What became of a job. `stale` marks an entry of other code that was kept on request.
+
+    log: below the store's folder, what a failed job printed, with its traceback.
+    """
 
     status: str
     reason: str = ""
+    log: str = ""
     entry: Entry | None = None
     stored: bool = False
     stale: bool = False

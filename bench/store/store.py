@@ -4,6 +4,7 @@
     <root>/<kind>/<key[:2]>/<key>-<code>.json   one-file kinds
     <root>/staging/                              unfinished work; sweep() removes what its owner left behind
     <root>/partial/                              checkpoints of trainings that were killed
+    <root>/failed/                               logs of jobs that failed, until they are done after all
     <root>/aside/                                entries that failed their checksum
     <root>/index.sqlite                          can always be made again from the rest
 
@@ -44,7 +45,7 @@ NAME = re.compile(r"([0-9a-f]{2,64})-([0-9a-f]{2,64})(\.json)?")
 HEX = re.compile(r"[0-9a-f]{2,64}")
 
 FORGOTTEN_SECONDS = 30 * 86400.0
-"""Age at which a checkpoint is removed: its suite was changed or given up; a training that ends removes its own."""
+"""Age at which a checkpoint or a log is removed: its suite was changed or given up; a job that ends removes its own."""
 
 SETTLED_NS = 2_000_000_000
 """A list of names is kept only if its folder was this long unchanged when read: file times are coarse."""
@@ -105,6 +106,25 @@ class Store:
         self._place(kind, key, code)
         return self.root / "partial" / f"{kind}-{key}-{code}.safetensors"
 
+    def log(self, kind: str, key: str, code: str) -> Path:
+        """Where the log of a job that failed is kept. It need not exist."""
+        self._place(kind, key, code)
+        return self.root / "failed" / f"{kind}-{key}-{code}.log"
+
+    def keep_log(self, staging: Path, kind: str, key: str, code: str) -> str:
+        """Keep what a failed job wrote into its log; returns its name below the root, empty where it wrote nothing."""
+        self._own(staging)
+        kept = self.log(kind, key, code)
+        with disk(kept, "keep the log"):
+            try:
+                if not (staging / "log.txt").stat().st_size:
+                    return ""
+                kept.parent.mkdir(exist_ok=True)
+                (staging / "log.txt").replace(kept)
+            except FileNotFoundError:
+                return ""
+        return str(kept.relative_to(self.root))
+
     def publish(self, kind: str, key: str, code: str, staging: Path, job: Mapping[str, Any]) -> Entry:
         """Seal what a worker wrote and move it into place; what somebody else published meanwhile is kept.
 
@@ -143,8 +163,8 @@ class Store:
         shutil.rmtree(staging, ignore_errors=True)
 
     def sweep(self) -> None:
-        """Remove the staging folders whose process is gone, and checkpoints that nobody came back to for a month."""
-        for file in (self.root / "partial").glob("*"):
+        """Remove staging folders whose process is gone; checkpoints and logs that nobody came back to for a month."""
+        for file in [*(self.root / "partial").glob("*"), *(self.root / "failed").glob("*")]:
             with suppress(FileNotFoundError):
                 if time.time() - file.stat().st_mtime > FORGOTTEN_SECONDS:
                     file.unlink()

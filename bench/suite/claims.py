@@ -23,24 +23,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from bench.automatic import AUTOMATIC, EXCESS
 from bench.components import FACTORS, Config, Tables
 from bench.suite.axes import Dimension
 from bench.suite.faults import Faults, Place, shown, unknown
 from bench.suite.model import Cells, Claim
 from bench.suite.reader import Node, as_list, as_mapping, as_text
 from bench.suite.selectors import Finder, Term, as_selector, read_selector
-
-AUTOMATIC = (
-    "nfe",
-    "rejected_steps",
-    "train_seconds",
-    "coupling_seconds",
-    "sample_seconds",
-    "score_seconds",
-    "train_loss",
-    "parameters",
-)
-"""Values that every cell reports beside its metrics."""
 
 REQUIRED = ("claim", "metric", "better", "than")
 OPTIONAL = ("by", "margin", "at")
@@ -68,25 +57,24 @@ class Draft:
         return [*self.better, *self.than]
 
 
-def value_names(metrics: Sequence[Config], tables: Tables) -> list[str]:
-    """Names of the values that a claim may speak of."""
-    names: list[str] = []
+def value_names(metrics: Sequence[Config], tables: Tables) -> dict[str, str]:
+    """Values that the suite's cells have, and which way each is better: "lower", "higher" or "none"."""
+    names: dict[str, str] = {}
     for metric in metrics:
         cls = tables.cls("metric", metric.name)
-        values: Mapping[str, object] = getattr(cls, "values", {})
-        names += values
-        if getattr(cls, "floored", False) and getattr(cls, "excess", False):
-            names += [f"{value}_excess" for value in values]
-    return [*names, *AUTOMATIC]
+        names |= {value: measured.direction for value, measured in cls.values.items()}
+        if cls.floored and cls.excess:
+            names |= {f"{value}{EXCESS}": measured.direction for value, measured in cls.values.items()}
+    return names | {name: about.better for name, about in AUTOMATIC.items()}
 
 
-def read_claims(node: Node | None, known: Sequence[str] | None, faults: Faults) -> list[Draft]:
+def read_claims(node: Node | None, known: Mapping[str, str] | None, faults: Faults) -> list[Draft]:
     """The file's claims. `known` are the values' names, None where a faulty metric leaves them unknown."""
     found = [_claim(item, known, faults) for item in as_list(node, faults, "claims", least=0)] if node else []
     return [draft for draft in found if draft]
 
 
-def _claim(node: Node, known: Sequence[str] | None, faults: Faults) -> Draft | None:
+def _claim(node: Node, known: Mapping[str, str] | None, faults: Faults) -> Draft | None:
     held = as_mapping(node, faults, "`claim`, `metric`, `better` and `than`")
     for key in held:
         if key not in (*REQUIRED, *OPTIONAL):
@@ -95,7 +83,7 @@ def _claim(node: Node, known: Sequence[str] | None, faults: Faults) -> Draft | N
     if missing:
         faults.add(node.place, f"the claim lacks {' and '.join(missing)}")
     claim = as_text(held["claim"].node, faults) if "claim" in held else None
-    metric = read_value_name(held["metric"].node, known, faults) if "metric" in held else None
+    metric = _judged(held["metric"].node, known, faults) if "metric" in held else None
     better = _side(held["better"].node, faults) if "better" in held else None
     than = _side(held["than"].node, faults) if "than" in held else None
     by = _by(held["by"].node, faults) if "by" in held else None
@@ -106,11 +94,21 @@ def _claim(node: Node, known: Sequence[str] | None, faults: Faults) -> Draft | N
     return Draft(node.place, claim or "", metric or "", better, than, by, margin, at)
 
 
-def read_value_name(node: Node, known: Sequence[str] | None, faults: Faults) -> str | None:
+def read_value_name(node: Node, known: Mapping[str, str] | None, faults: Faults) -> str | None:
     """The name of a value that the suite reports; None (and a fault) where it is none."""
     name = as_text(node, faults)
     if name is not None and known is not None and name not in known:
-        faults.add(node.place, unknown("value of this suite's metrics", name, known))
+        faults.add(node.place, unknown("value of this suite's metrics", name, list(known)))
+        return None
+    return name
+
+
+def _judged(node: Node, known: Mapping[str, str] | None, faults: Faults) -> str | None:
+    """The same for a value of which one side is better."""
+    name = read_value_name(node, known, faults)
+    if name is not None and known is not None and known[name] == "none":
+        sided = ", ".join(value for value, better in known.items() if better != "none")
+        faults.add(node.place, f"of {name} neither more nor less is better, so no side of a claim can be; take one of {sided}")
         return None
     return name
 

@@ -21,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
+from bench.automatic import reserved
 from bench.components import FACTORS, Config, Tables
 from bench.errors import ComponentError, UsageError
 from bench.suite.axes import Dimension, read_dimensions
@@ -238,12 +239,20 @@ class _Reader:
                 continue
             config = self.values.resolve([value])
             found.append(config)
-            names = getattr(self.tables.rooms["metric"].get(value.name), "values", {value.name: None})
-            for name in (value.name, *names):
+            for name in dict.fromkeys((value.name, *self._reported(config))):
+                if why := reserved(name):
+                    self.faults.add(item.place, f"{why}; rename it")
                 other = taken.setdefault(name, item.place.key)
                 if other != item.place.key:
                     self.faults.add(item.place, f"{quoted(name)} is reported by {other} already; list a metric once")
         return found
+
+    def _reported(self, config: Config) -> list[str]:
+        """Names of a metric's values, and what tables call them."""
+        if not resolved(config):
+            return []
+        metric = self.tables.build(config)
+        return [*metric.values, *(metric.label(value) for value in metric.values)]
 
     def _excluded(self) -> list[_Excluded]:
         node = self.root.get("exclude")

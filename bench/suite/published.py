@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,13 +38,13 @@ class Draft:
     source: str
 
 
-def read_published(node: Node | None, known: Sequence[str] | None, faults: Faults) -> list[Draft]:
+def read_published(node: Node | None, known: Mapping[str, str] | None, faults: Faults) -> list[Draft]:
     """The file's published numbers. `known` are the values' names, None where they cannot be told."""
     found = [_one(item, known, faults) for item in as_list(node, faults, "published numbers", least=0)] if node else []
     return [draft for draft in found if draft]
 
 
-def _one(node: Node, known: Sequence[str] | None, faults: Faults) -> Draft | None:
+def _one(node: Node, known: Mapping[str, str] | None, faults: Faults) -> Draft | None:
     held = as_mapping(node, faults, ", ".join(KEYS))
     for key in held:
         if key not in KEYS:

@@ -1,0 +1,129 @@
+"""A job as a worker holds it: plain Work, with components made and upstream entries opened when a stage asks."""
+
+from __future__ import annotations
+
+import functools
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+
+from bench.components import Config, Tables
+from bench.errors import JobError
+from bench.execute.protocol import Work
+from bench.inputs import FLOOR_INPUTS, INPUTS
+from bench.kinds import KINDS
+from bench.score import Fetched
+from bench.stages import STAGES
+from bench.store import write_array
+from bench.task import Declared, Made, Weights
+
+Send = Callable[[dict[str, Any]], None]
+"""Gives one message to the driver."""
+
+
+@dataclass(frozen=True)
+class WorkTask:
+    """A Task over Work: nothing here decides a number."""
+
+    work: Work
+    send: Send
+
+    @property
+    def seed(self) -> int:
+        """The job's seed."""
+        return self.work.seed
+
+    @property
+    def replica(self) -> int:
+        """What salts its random streams."""
+        return self.work.replica
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """Plain JSON, part of the key."""
+        return self.work.options
+
+    @property
+    def device(self) -> torch.device:
+        """Where nets are asked and trained."""
+        return torch.device(self.work.device)
+
+    def component(self, role: str) -> Any:
+        """The component, the value, or the declared fields of who plays a role."""
+        found = next((config for config in self.work.configs if config[0] == role), None)
+        if found is not None:
+            return _tables(tuple(self.work.plugins)).build(Config(*found[1:]))
+        fields = {name.partition(".")[2]: v for name, v in self.work.fields.items() if name.partition(".")[0] == role}
+        if not fields:
+            raise LookupError(
+                f"a {self.work.kind} job asks for {role}, which it does not declare; name it in bench/inputs.py or "
+                "bench/stages.py, so that it is part of the key"
+            )
+        return Declared(role, {name: tuple(v) if isinstance(v, list) else v for name, v in fields.items()})
+
+    def array(self, kind: str, name: str) -> np.ndarray[Any, Any]:
+        """An array of an upstream entry."""
+        array: np.ndarray[Any, Any] = np.load(Path(self.work.inputs[kind]) / f"{name}.npy", allow_pickle=False)
+        return array
+
+    def find(self, kind: str, name: str) -> np.ndarray[Any, Any] | None:
+        """The same, where there is one."""
+        there = kind in self.work.inputs and Path(self.work.inputs[kind], f"{name}.npy").is_file()
+        return self.array(kind, name) if there else None
+
+    def weights(self, name: str) -> Weights | None:
+        """Weights of the upstream training, where there is one."""
+        if "train" not in self.work.inputs:
+            return None
+        weights: Weights = load_file(Path(self.work.inputs["train"]) / f"weights_{name}.safetensors")
+        return weights
+
+    def report(self, done: int, total: int) -> None:
+        """Tell the driver how many parts are done."""
+        self.send({"event": "progressed", "job": self.work.id, "done": done, "total": total, "loss": None})
+
+    def fetched(self) -> Fetched:
+        """What the job's metric declares, by the table of inputs."""
+        table = INPUTS if self.work.kind == "score" else FLOOR_INPUTS
+        found = Fetched()
+        for name in self.component("metric").inputs:
+            found = found | table[name].fetch(self)
+        return found
+
+    def keep(self, made: Made) -> dict[str, Any]:
+        """Write what a stage made into the staging folder; returns its numbers."""
+        folder = Path(self.work.staging)
+        if KINDS[self.work.kind].form == "folder":
+            for name, array in made.arrays.items():
+                write_array(folder, name, array)
+            for name, weights in made.weights.items():
+                save_file(weights, folder / f"weights_{name}.safetensors")
+        return dict(made.numbers)
+
+
+def do(task: WorkTask) -> Made:
+    """Have the job's stage do it."""
+    run, kind = STAGES[task.work.kind].run, task.work.kind
+    made: Made = run(task, task.fetched) if kind in {"score", "floor"} else run(task)
+    return made
+
+
+def explain(error: Exception) -> tuple[str, str]:
+    """Status and reason of a record, out of what a job raised."""
+    if isinstance(error, JobError):
+        return error.status, str(error)
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return "oom", f"out of memory: {error}"
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    return "failed", f"{type(error).__name__}: {error} ({Path(where.filename).name}:{where.lineno})"
+
+
+@functools.cache
+def _tables(plugins: tuple[str, ...]) -> Tables:
+    return Tables(plugins)

@@ -1,0 +1,84 @@
+"""Jobs that go as one: a cohort of trainings, and a run's stopwatches, which are read in interleaved rounds."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+
+from bench import timing, train
+from bench.execute.logs import logged, note, peak_mb
+from bench.execute.protocol import Work
+from bench.execute.task import Send, WorkTask, explain
+from bench.kinds import KINDS
+from bench.stages import STAGES
+from bench.task import Made
+
+
+def do_together(batch: Sequence[Work], send: Send) -> None:
+    """All jobs of a batch; each is reported by itself, and one that cannot be done fails alone."""
+    torch.set_num_threads(batch[0].threads)
+    for work in batch:
+        send({"event": "started", "job": work.id})
+    (_time if KINDS[batch[0].kind].alone else _train)(batch, send)
+
+
+def _train(batch: Sequence[Work], send: Send) -> None:
+    began, started, last = time.perf_counter(), time.time(), dict.fromkeys((work.id for work in batch), 0.0)
+
+    def progress(work: Work, done: int, total: int, loss: float) -> None:
+        """Tell the driver, five times a second at most."""
+        if time.monotonic() - last[work.id] > 0.2 or done == total:
+            last[work.id] = time.monotonic()
+            send({"event": "progressed", "job": work.id, "done": done, "total": total, "loss": loss})
+
+    for work, outcome in zip(batch, _outcomes(batch, send, progress), strict=True):
+        meta = {"seconds": (time.perf_counter() - began) / len(batch), "started": started, "peak_mb": peak_mb()}
+        try:
+            if isinstance(outcome, Exception):
+                raise outcome
+            meta |= WorkTask(work, send).keep(outcome)
+            status, reason = "ok", ""
+        except Exception as error:
+            status, reason = explain(error)
+            note(work, error)
+        send({"event": "ended", "job": work.id, "status": status, "reason": reason, "meta": meta})
+
+
+def _outcomes(
+    batch: Sequence[Work], send: Send, progress: Callable[[Work, int, int, float], None]
+) -> Sequence[Made | Exception]:
+    """What became of each member; an error that names no member is looked for in each by itself."""
+    with logged(batch[0]):
+        try:
+            checkpoint = Path(batch[0].checkpoint) if batch[0].checkpoint else None
+            tasks = [WorkTask(work, send) for work in batch]
+            return train.run_together(tasks, lambda place, *news: progress(batch[place], *news), checkpoint)
+        except Exception as error:
+            if len(batch) == 1:
+                return [error]
+    return [outcome for work in batch for outcome in _outcomes([work], send, progress)]
+
+
+def _time(batch: Sequence[Work], send: Send) -> None:
+    device, ready = torch.device(batch[0].device), list[tuple[Work, timing.Candidate, timing.Lap]]()
+    for work in batch:
+        with logged(work):
+            try:
+                candidate: timing.Candidate = STAGES[work.kind].run(WorkTask(work, send))
+                ready.append((work, candidate, timing.lap(candidate.call, device)))
+            except Exception as error:
+                status, reason = explain(error)
+                traceback.print_exc()
+                send({"event": "ended", "job": work.id, "status": status, "reason": reason, "meta": {}})
+    if not ready:
+        return
+    started = time.time()
+    rows = timing.measure([one.call for _, one, _ in ready], [lap for *_, lap in ready], device)
+    for (work, candidate, _), row in zip(ready, rows, strict=True):
+        spent = {"rounds": row.rounds, "busy": row.busy, "started": started, "seconds": row.spent, "peak_mb": None}
+        meta = {**candidate.says(row), **spent}
+        send({"event": "ended", "job": work.id, "status": "ok", "reason": "", "meta": meta})
