@@ -181,7 +181,7 @@ def _run(
     about = records.page(suite, done, provenance, _command(), time.monotonic() - began)
     _publish(folder, store, cells, table, about)
     _say_lost(table, cells)
-    return _verdict(laid, done, cells)
+    return _verdict(done, cells, table)
 
 
 def _folder(results: Path, suite: Suite, partial: bool) -> Path:
@@ -223,7 +223,8 @@ def _say_lost(table: Any, cells: Any) -> None:
         err.print(f"{', '.join(dict.fromkeys(names))}: no value in any cell: {reason}")
 
 
-def _verdict(laid: Plan, done: Results, cells: Any) -> int:
+def _verdict(done: Results, cells: Any, table: Any) -> int:
+    """Exit status, and in words what went wrong: cells without samples, and values that good cells lack."""
     counts = cells["status"].value_counts()
     bad = {status: int(n) for status, n in counts.items() if status not in {"ok", "skipped"}}
     if skipped := int(counts.get("skipped", 0)):
@@ -235,8 +236,12 @@ def _verdict(laid: Plan, done: Results, cells: Any) -> int:
     if bad:
         text = ", ".join(f"{n} {status}" for status, n in bad.items())
         err.print(f"{text} of {len(cells)} cells; the report says why")
-        return FAILED
-    return OK
+    well = table["cell"].isin(cells.loc[cells["status"] == "ok", "cell"])
+    lost = table[well & ~table["status"].isin(["ok", "skipped"])]
+    for metric, rows in lost.groupby("metric", sort=False):
+        reasons = "; ".join(dict.fromkeys(rows["reason"]))
+        err.print(f"{metric}: no value in {len(rows)} of {len(cells)} cells: {reasons}")
+    return FAILED if bad or len(lost) else OK
 
 
 def _suite_file(name: str) -> Path:

@@ -6,6 +6,7 @@ Planner, workers and the contracts' specimens read it; nobody else knows. A new 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -28,6 +29,14 @@ class Needs:
     factors: tuple[str, ...] = ()
     fields: tuple[str, ...] = ()
     upstream: tuple[str, ...] = ()
+
+    def __hash__(self) -> int:
+        """Of the same three, once: a plan looks these up a hundred thousand times."""
+        return self._hash
+
+    @functools.cached_property
+    def _hash(self) -> int:
+        return hash((self.factors, self.fields, self.upstream))
 
     def __or__(self, other: Needs) -> Needs:
         """Both, each once and in order."""

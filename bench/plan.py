@@ -7,6 +7,7 @@ distinct value, and hashes of what cells share are made once; cells stay index c
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
@@ -32,6 +33,9 @@ DRAWN = ("direction", "solver")
 
 COLUMNS = ("train", "reference", "sample", "train_time", "sample_time")
 """Columns of a plan that are no metric's; the others are `score/<metric>` and `floor/<metric>`."""
+
+AFTER_SAMPLES = Needs(upstream=("sample",))
+"""What is timed of a solver that adapts to the samples waits for them: what never ends is not timed."""
 
 JobId = tuple[str, str]
 """(kind, key)."""
@@ -68,7 +72,8 @@ class Roles:
 
     def parts(self, needs: Needs) -> tuple[str, ...]:
         """What a key holds of these roles; what is shared is hashed once."""
-        if needs not in self._parts:
+        known = self._parts.get(needs)
+        if known is None:
             above = self.shared.parts(needs) if self.shared else ()
             mine = [f"{role}={self.own[role].digest}" for role in needs.factors if role in self.own]
             mine += [
@@ -77,8 +82,8 @@ class Roles:
                 if name.partition(".")[0] in self.own
             ]
             parts = (*above, *mine)
-            self._parts[needs] = parts if self.shared else (_digest(parts),)
-        return self._parts[needs]
+            known = self._parts[needs] = parts if self.shared else (_digest(parts),)
+        return known
 
     def _field(self, name: str) -> Any:
         factor, _, field_name = name.partition(".")
@@ -147,6 +152,11 @@ def plan(suite: Suite, hardware: str) -> Plan:
     return _Planner(suite, hardware).plan()
 
 
+@functools.cache
+def _both(one: Needs, other: Needs) -> Needs:
+    return one | other
+
+
 def _digest(parts: Iterable[str]) -> str:
     """32 hex digits; stable across machines, runs and Python versions."""
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
@@ -159,6 +169,9 @@ class _Planner:
         self.jobs: dict[JobId, Job] = {}
         self.metrics = {str(metric.name): metric for metric in suite.metrics}
         self.timed: dict[tuple[Config, ...], Roles] = {}
+        self.asked: dict[tuple[str, Config], tuple[Needs, tuple[Any, ...]]] = {}
+        self.sample_times: dict[tuple[int, Config], JobId] = {}
+        self.resolved: dict[tuple[str, str | None, str], Config] = {}
 
     def plan(self) -> Plan:
         """Every cell in turn; what cells share is planned once."""
@@ -262,27 +275,39 @@ class _Planner:
 
     def _sample_time(self, known: _Shared, roles: Roles, sample: JobId, group: str) -> JobId:
         """Seconds of sampling: of the very samples where the solver adapts to them, else of any such evaluations."""
-        stage, options = STAGES["sample_time"], {"hardware": self.hardware}
-        solver = roles.component("solver")
+        stage, options, solver = STAGES["sample_time"], {"hardware": self.hardware}, roles.component("solver")
         if solver.adaptive:
-            needs = Needs(upstream=("sample",))
             upstream = {**known.jobs, "sample": sample}
             return self._job(
-                "sample_time", stage, known, roles, needs, upstream=upstream, options=options, group=f"time/{group}"
-            )
-        settings = dict(roles["sampling"].values)
-        settings |= {"weights": "raw", "start": "quasi", "repeats": 1}
-        plain = {
-            "clock": choice("clock", "noise_at_0"),
-            "direction": choice("direction", "forward"),
-            "source": self._resolved("source", "gaussian"),
-            "sampling": self._resolved("sampling", None, settings),
-        }
-        by_velocity = roles.component("prediction") == "velocity" and not isinstance(solver, ProcessSolver)
-        if known.trained and by_velocity:  # the path is not asked
-            plain |= {"path": self._resolved("path", "linear"), "target": choice("target", "exact")}
-        timed = self._as_timed(roles, plain, stage.needs.factors + ("dataset", "sampling"))
-        return self._job("sample_time", stage, _Shared(timed), timed, options=options, group=f"time/{group}")
+                "sample_time", stage, known, roles, AFTER_SAMPLES, upstream=upstream, options=options,
+                group=f"time/{group}",
+            )  # fmt: skip
+        # The path is asked by predictions that are no velocity, and by steps that need more than the velocity.
+        pathless = known.trained and known.roles.component("prediction") == "velocity"
+        timed = self._alike(known, pathless=pathless and not isinstance(solver, ProcessSolver))
+        at = (id(timed), roles["solver"])
+        if at not in self.sample_times:
+            self.sample_times[at] = self._job(
+                "sample_time", stage, _Shared(timed), Roles(self.tables, {"solver": roles["solver"]}, timed),
+                options=options, group=f"time/{group}",
+            )  # fmt: skip
+        return self.sample_times[at]
+
+    def _alike(self, known: _Shared, *, pathless: bool) -> Roles:
+        """A cell's roles, the solver aside, with all that does not change sampling's work at its default."""
+        if pathless not in known.alike:
+            settings = dict(known.roles["sampling"].values) | {"weights": "raw", "start": "quasi", "repeats": 1}
+            plain = {
+                "clock": choice("clock", "noise_at_0"),
+                "direction": choice("direction", "forward"),
+                "source": self._resolved("source", "gaussian"),
+                "sampling": self._resolved("sampling", None, settings),
+            }
+            if pathless:
+                plain |= {"path": self._resolved("path", "linear"), "target": choice("target", "exact")}
+            asked = (*(role for role in STAGES["sample_time"].needs.factors if role != "solver"), "dataset", "sampling")
+            known.alike[pathless] = self._as_timed(known.roles, plain, asked)
+        return known.alike[pathless]
 
     def _as_timed(self, roles: Roles, plain: Mapping[str, Config], asked: Iterable[str]) -> Roles:
         """Roles with what does not change the work at its default; equal ones are one."""
@@ -293,18 +318,23 @@ class _Planner:
         self, kind: str, name: str, metric: Config, known: _Shared, roles: Roles, upstream: Mapping[str, JobId | None]
     ) -> JobId:
         """A score, or a floor's, by what the metric declares and nothing else."""
-        table = INPUTS if kind == "score" else FLOOR_INPUTS
-        rows = [table[one] for one in self.tables.build(metric).inputs]
-        needs = Needs(upstream=("prepared",))
-        for row in rows:
-            needs = needs | row.needs
+        needs, code = self._asked(kind, metric)
         group = f"score/{metric.digest[:12]}/{known.roles['sampling'].digest[:12]}"
         if "net" in needs.factors:
             group += f"/{known.roles['net'].digest[:12]}"
         return self._job(
             kind, STAGES[kind], known, roles, needs, upstream=upstream, metric=metric,
-            code=[row.fetch for row in rows], group=group,
+            code=code, group=group,
         )  # fmt: skip
+
+    def _asked(self, kind: str, metric: Config) -> tuple[Needs, tuple[Any, ...]]:
+        """What a metric's inputs need, and the functions that fetch them."""
+        if (kind, metric) not in self.asked:
+            table = INPUTS if kind == "score" else FLOOR_INPUTS
+            rows = [table[one] for one in self.tables.build(metric).inputs]
+            needs = functools.reduce(Needs.__or__, (row.needs for row in rows), Needs(upstream=("prepared",)))
+            self.asked[kind, metric] = needs, tuple(row.fetch for row in rows)
+        return self.asked[kind, metric]
 
     def _prepared(self, metric: Config, known: _Shared) -> JobId | None:
         """What the metric works out of the law once; one for all metrics and seeds that ask for the same."""
@@ -349,10 +379,11 @@ class _Planner:
         long: bool = False,
     ) -> JobId:
         """Enter a job, whose key is made here of what it needs and of nothing else."""
-        needs = stage.needs | more
+        needs = _both(stage.needs, more)
         inputs = {of: job for of in needs.upstream if (job := (upstream or {}).get(of)) is not None}
         parts = [kind, *roles.parts(needs), *(f"{of}:{key}" for of, (_, key) in inputs.items())]
-        parts += [json.dumps(options or {}, sort_keys=True), str(known.seed), str(known.replica)]
+        parts += [f"{name}={json.dumps(value)}" for name, value in sorted((options or {}).items())]
+        parts += [str(known.seed), str(known.replica)]
         carried = dict(carried or {})
         if metric is not None:
             carried["metric"] = metric
@@ -376,10 +407,13 @@ class _Planner:
         return self._resolved("dataset", dataset.name, given)
 
     def _resolved(self, kind: str, name: str | None, given: Mapping[str, Any] | None = None) -> Config:
-        """A configuration that the plan makes of others."""
-        config = self.tables.resolve(kind, name, given or {})
-        assert isinstance(config, Config)
-        return config
+        """A configuration that the plan makes of others; equal ones are one."""
+        at = (kind, name, json.dumps(given or {}, sort_keys=True))
+        if at not in self.resolved:
+            config = self.tables.resolve(kind, name, given or {})
+            assert isinstance(config, Config)
+            self.resolved[at] = config
+        return self.resolved[at]
 
 
 class _Shared:
@@ -397,6 +431,7 @@ class _Shared:
         self.jobs: dict[str, JobId | None] = {}
         self.prepared: dict[str, JobId | None] = {}
         self.drawn: dict[tuple[Config, Config], dict[str, JobId | None]] = {}
+        self.alike: dict[bool, Roles] = {}
 
     @property
     def roles(self) -> Roles:

@@ -56,7 +56,7 @@ def test_a_new_solver_trains_nothing(tmp_path):
 def test_a_new_metric_samples_nothing(tmp_path):
     before = laid(tmp_path)
     after = laid(tmp_path, ("question: Which?", "question: Which?\n    metrics: [wasserstein, mmd]"))
-    for kind in ("train", "sample", "reference", "time"):
+    for kind in ("train", "sample", "reference", "sample_time", "train_time"):
         assert not new(before, after, kind)
     assert len(new(before, after, "score")) == 12
 
@@ -102,19 +102,39 @@ def test_the_oracle_trains_nothing_and_refuses_data_that_it_does_not_know(tmp_pa
     assert not unknown.jobs
 
 
-def test_clock_to_time_depends_on_data_only_where_the_solver_adapts(tmp_path):
+SECONDS = ("sample_time", "train_time")
+
+
+def test_seconds_depend_on_data_and_seed_only_where_they_change_the_work(tmp_path):
     fixed = laid(tmp_path)
-    assert [len(set(fixed.cells[clock])) for clock in ("time", "train_time")] == [2, 2]
+    assert [fixed.count(kind) for kind in SECONDS] == [2, 2]
     adaptive = laid(tmp_path, ("- {name: rk4, steps: 5}", "- dopri5"))
-    assert [len(set(adaptive.cells[clock])) for clock in ("time", "train_time")] == [1 + 6, 2]
+    assert [adaptive.count(kind) for kind in SECONDS] == [1 + 6, 2]
+    both = ("seeds: 3", "seeds: 3"), ("path: [linear", "clock: [noise_at_0, data_at_0]\n      path: [linear")
+    assert [laid(tmp_path, *both).count(kind) for kind in SECONDS] == [2, 2]
 
 
-def test_clock_to_time_depends_on_what_an_evaluation_costs(tmp_path):
-    before = laid(tmp_path)
-    for more in ("precision: bf16", "guidance: 2", "batch: 8"):
-        after = laid(tmp_path, ("sampling: {n: 16}", f"sampling: {{n: 16, {more}}}"))
-        sampled = [job for job in after.jobs.values() if job.kind == "time" and "solver" in job.configs]
-        assert {job.id for job in sampled if "of" not in job.options} <= new(before, after, "time"), more
+@pytest.mark.parametrize(
+    ("change", "moved"),
+    [
+        (("sampling: {n: 16}", "sampling: {n: 16, precision: bf16}"), {"sample_time": 2}),
+        (("sampling: {n: 16}", "sampling: {n: 16, batch: 8}"), {"sample_time": 2}),
+        (("sampling: {n: 16}", "sampling: {n: 16, weights: ema}\n      training.ema: [0.9]"), {"train_time": 2}),
+        (("sampling: {n: 16}", "sampling: {n: 16, repeats: 3}"), {}),
+        # The path is asked at each evaluation: a prediction becomes a velocity by its coefficients.
+        (("base:", "base:\n      prediction: data"), {"sample_time": 4, "train_time": 2}),
+        (("name: rk4, steps: 5", "name: euler_maruyama"), {"sample_time": 2}),
+        (("base:", "base:\n      target: displacement"), {"train_time": 1}),
+    ],
+)
+def test_seconds_depend_on_what_the_timed_call_computes(tmp_path, change, moved):
+    if "training.ema" in change[1]:
+        change = (change[0], change[1].split("\n")[0])
+        extra = ("batch: 8}", "batch: 8, ema: 0.9}")
+    else:
+        extra = ("seeds: 3", "seeds: 3")
+    before, after = laid(tmp_path), laid(tmp_path, change, extra)
+    assert {kind: len(jobs) for kind in SECONDS if (jobs := new(before, after, kind))} == moved
 
 
 IMAGES = """
@@ -150,15 +170,15 @@ def test_guidance_needs_a_net_that_knows_all_classes_at_once(tmp_path, training,
 
 def test_what_metrics_prepare_and_floors_of_draws_are_one_for_all_seeds(tmp_path):
     suite = laid(tmp_path, text=IMAGES)
-    prepared = [job for job in suite.jobs.values() if job.options.get("of") == "metric"]
+    prepared = [job for job in suite.jobs.values() if job.kind == "prepared"]
     assert len(prepared) == 2  # features for both distances, and what new images score
-    assert suite.count("reference") == 3 + 2
+    assert suite.count("reference") == 3
     assert suite.count("floor") == 2
     fid, kid = (set(suite.cells[f"score/{name}"]) for name in ("fid", "kid"))
     assert {suite.jobs[job].inputs["prepared"] for job in fid | kid} == {prepared[0].id}
     other = laid(tmp_path, ("n: 16", "n: 17"), text=IMAGES)
     assert len(new(suite, other, "floor")) == 2
-    assert not [job for job in new(suite, other, "reference") if other.jobs[job].options.get("of") == "metric"]
+    assert not new(suite, other, "prepared")
 
 
 def test_keys_and_builds_are_the_same_in_another_process(tmp_path):

@@ -1,5 +1,6 @@
 """Scoring: what a metric sees, which jobs it shares, and what becomes of a value that a cell does not admit."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from textwrap import dedent
@@ -10,11 +11,12 @@ import pandas as pd
 import pytest
 
 from bench.datasets.mixtures import GaussianMixture
-from bench.errors import Diverged
+from bench.errors import WrongAnswer
 from bench.exact import law_of
-from bench.interfaces import INPUTS, Given, Measured, Metric
+from bench.inputs import INPUTS
+from bench.interfaces import Given, Measured, Metric
 from bench.plan import plan
-from bench.score import Inputs, score
+from bench.score import Fetched, score
 from bench.suite import load_suite
 
 SEEN: list[Given] = []
@@ -31,42 +33,34 @@ class Witness(Metric):
         return {"witness": float("nan" if given.samples is None else given.samples.flat[0])}
 
 
-@pytest.fixture
-def everything():
-    """A cell that has everything to offer, with three repeats."""
-    points = np.arange(12.0).reshape(3, 2, 2)
-    return Inputs(
-        samples=points,
-        start=points,
-        reference=points,
-        floor=points,
-        trajectory=(points, np.array([0.0, 0.5, 1.0])),
-        start_scale=1.0,
-        law=GaussianMixture(),
-        training=points[0],
-        field=lambda t, x: x,
-        oracle=object(),
-        integrate=lambda v, x, steps: x,
-    )
-
-
-@pytest.mark.parametrize("declared", [("samples",), ("samples", "start"), ("samples", "law", "floor"), INPUTS])
-def test_a_metric_sees_what_it_declares_and_nothing_else(monkeypatch, everything, declared):
-    monkeypatch.setattr(Witness, "inputs", declared)
+def test_a_metric_is_asked_once_a_repeat_and_of_the_first_alone_where_there_is_no_more():
+    points, once = np.arange(12.0).reshape(3, 2, 2), {"law": GaussianMixture()}
     SEEN.clear()
-    values = score(Witness(), everything)["witness"]
-    assert values == ([0.0] if "trajectory" in declared else [0.0, 4.0, 8.0])
-    companions = {"trajectory": {"times"}, "start": {"start_scale"}, "field": {"start_scale", "integrate"}}
-    allowed = set(declared).union(*(companions.get(name, set()) for name in declared))
-    given = {field.name for field in fields(Given) if getattr(SEEN[0], field.name) is not None} - {"seed", "repeat"}
-    assert given == allowed
-    assert [one.repeat for one in SEEN] == list(range(len(values)))
+    assert score(Witness(), Fetched(each={"samples": points}, once=once))["witness"] == [0.0, 4.0, 8.0]
+    assert [one.repeat for one in SEEN] == [0, 1, 2]
+    given = {field.name for field in fields(Given) if getattr(SEEN[0], field.name) is not None}
+    assert given == {"samples", "law", "seed", "repeat"}
+    first = {"trajectory": points, "times": np.array([0.0, 0.5, 1.0])}
+    assert score(Witness(), Fetched({"samples": points}, first, once))["witness"] == [0.0]
 
 
-def test_a_value_that_is_not_finite_is_an_error_that_names_it(monkeypatch, everything):
-    monkeypatch.setattr(Witness, "inputs", ("reference",))
-    with pytest.raises(Diverged, match="witness is nan on repeat 1 of 3"):
-        score(Witness(), everything)
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        ({"witness": math.nan}, "witness is nan; Witness should raise Undefined"),
+        ({"other": 1.0}, "Witness answers other and declares witness; return a number for witness"),
+        ({}, "Witness answers nothing and declares witness"),
+    ],
+)
+def test_an_answer_that_is_not_what_was_declared_is_an_error_in_words(monkeypatch, answer, words):
+    monkeypatch.setattr(Witness, "measure", lambda self, given: answer)
+    with pytest.raises(WrongAnswer, match=words):
+        score(Witness(), Fetched(each={"reference": np.zeros((1, 2, 2))}))
+
+
+def test_every_input_is_a_field_of_what_a_metric_is_given():
+    assert INPUTS.keys() <= {field.name for field in fields(Given)}
+    assert all(row.name == name for name, row in INPUTS.items())
 
 
 def test_the_law_of_a_data_set_forgets_its_training_points():

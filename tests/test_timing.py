@@ -30,7 +30,7 @@ class FakeClock:
 
     def measure(self, *calls):
         """As time jobs do it: first calls, then rounds."""
-        firsts = [timing.clock(call, CPU) for call in calls]
+        firsts = [timing.lap(call, CPU) for call in calls]
         self.order.clear()
         return timing.measure(calls, firsts, CPU)
 
@@ -61,7 +61,7 @@ def test_the_longer_a_call_the_fewer_rounds(clock, seconds, rounds):
 
 def test_a_gpu_is_warm_before_it_is_timed_however_long_that_takes(clock, monkeypatch):
     monkeypatch.setattr(timing, "_synchronise", lambda device: None)
-    cold, call = timing.Call(9.0, 1.0), clock.call("a", 6.0)
+    cold, call = timing.Lap(9.0, 1.0), clock.call("a", 6.0)
     (row,) = timing.measure([call], [cold], torch.device("cuda"))
     assert (row.first, row.median, row.rounds, row.calls) == (9.0, 6.0, 1, 2)
 

@@ -1,5 +1,8 @@
 """A cell's inputs with exact velocities, as the engine would hand them to a metric."""
 
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -10,10 +13,36 @@ from bench.datasets.mixtures import Gaussian, TwoGaussians
 from bench.interfaces import checked_times
 from bench.paths import Linear
 from bench.reference import ReferenceJob, reference, start_noise
-from bench.score import Inputs
+from bench.score import Fetched, score
 from bench.solvers import SOLVERS
 
 torch.set_num_threads(1)  # as in a worker: these clouds are too small for a second thread to help
+
+
+@dataclass(frozen=True)
+class Offered:
+    """What a cell has to offer; arrays (R, n, *S), the trajectory with its times."""
+
+    samples: Any
+    start: Any
+    reference: Any
+    floor: Any
+    trajectory: Any
+    start_scale: float | None
+    law: Any
+    field: Any
+    oracle: Any
+    integrate: Any
+    seed: int
+
+    def score(self, metric):
+        each = {name: getattr(self, name) for name in metric.inputs if name in ("samples", "start", "reference", "floor")}
+        once = {name: getattr(self, name) for name in metric.inputs if name in ("law", "field", "oracle")}
+        once |= {"start_scale": self.start_scale, "integrate": self.integrate}
+        first = {}
+        if "trajectory" in metric.inputs:
+            first = dict(zip(("trajectory", "times"), self.trajectory, strict=True))
+        return score(metric, Fetched(each, first, once), seed=self.seed)
 
 
 @pytest.fixture
@@ -36,7 +65,7 @@ def cell():
         name, steps = solver
         states = SOLVERS[name](steps=steps).solve(field, torch.from_numpy(start), times).states.numpy()
         drawn = reference(ReferenceJob(law, n, 1, "scramble", seed))
-        return Inputs(
+        return Offered(
             samples=states[-1][None],
             start=start[None],
             reference=drawn.reference,

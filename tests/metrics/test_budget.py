@@ -29,7 +29,7 @@ PARTS = ("solver_error", "model_error", "target_error", "path_error")
 
 
 def budget(inputs, **settings):
-    return {name: values[0] for name, values in score(ErrorBudget(**settings), inputs).items()}
+    return {name: values[0] for name, values in inputs.score(ErrorBudget(**settings)).items()}
 
 
 def wobble(t, x):
@@ -80,7 +80,7 @@ def test_a_constant_velocity_error_moves_the_end_by_what_the_flow_makes_of_it(ce
     # On N(0, I) to N(0, I) a push at time s is stretched by 1 / sqrt(s^2 + (1 - s)^2); integrated: sqrt(2) asinh(1).
     assert found["model_error"] == pytest.approx(length * math.sqrt(2) * math.asinh(1), rel=1e-5)
     assert found["excess_loss"] == pytest.approx(length**2 / 2, rel=1e-9)
-    for values in score(VelocityError(), inputs).values():
+    for values in inputs.score(VelocityError()).values():
         assert values == pytest.approx([length], rel=1e-9)
 
 
@@ -103,7 +103,7 @@ def test_excess_loss_is_the_training_loss_less_the_least_that_is_possible(cell, 
 
 def test_velocity_error_is_told_apart_by_time(cell, unit, shift):
     error, length = shift
-    measured = score(VelocityError(), cell(unit, error=lambda t, x: t * error(t, x)))
+    measured = cell(unit, error=lambda t, x: t * error(t, x)).score(VelocityError())
     for name, expected in (("t10", 0.1), ("t50", 0.5), ("t90", 0.9)):
         assert measured[f"velocity_error_{name}"] == pytest.approx([expected * length], rel=1e-9)
     assert measured["velocity_error"] == pytest.approx([length / math.sqrt(3)], rel=1e-3)
@@ -141,7 +141,7 @@ def test_log_likelihood_of_the_exact_flow_is_the_log_density_of_its_end_law(cell
     known = np.log((weights * np.exp(exponents) / (2 * math.pi * np.sqrt(np.linalg.det(covariances)))).sum(1))
     given = Given(field=inputs.field, start_scale=inputs.start_scale, integrate=exact.integrate)
     assert metric.log_density(given, torch.from_numpy(x)).numpy() == pytest.approx(known, abs=2e-3)
-    assert score(metric, inputs)["log_likelihood"] == pytest.approx([known.mean()], abs=1e-4)
+    assert inputs.score(metric)["log_likelihood"] == pytest.approx([known.mean()], abs=1e-4)
 
 
 @pytest.mark.parametrize("n", [1024, 2048, 8192])
@@ -186,6 +186,6 @@ def test_log_likelihood_in_more_dimensions_uses_probes_that_average_to_the_trace
 def test_what_a_cell_does_not_admit_is_said(cell):
     inputs = replace(cell(GaussianMixture(), n=16), start_scale=None)
     with pytest.raises(Undefined, match="normal source"):
-        score(ErrorBudget(), inputs)
+        inputs.score(ErrorBudget())
     with pytest.raises(Undefined, match="not normal"):
-        score(LogLikelihood(), inputs)
+        inputs.score(LogLikelihood())
