@@ -10,6 +10,10 @@ from pathlib import Path
 import pytest
 
 from bench import cli
+from bench.execute import Ended, Progressed, Started, child, execute
+from bench.execute.together import do_together
+from bench.kinds import KINDS
+from bench.store import Store
 
 MNIST_BESIDE = Path(__file__).resolve().parents[2] / "shared" / "data" / "mnist"
 if MNIST_BESIDE.is_dir():  # spares a fetch, for the workers too
@@ -32,5 +36,58 @@ def bench():
         finally:
             sys.argv = before
         return subprocess.CompletedProcess(sys.argv, ended.value.code, out.getvalue(), err.getvalue())
+
+    return run
+
+
+class Inline:
+    """An engine that does each batch at once in this process, by the worker's own code: quick, and can be watched."""
+
+    slots, free = 1, 1
+
+    def __init__(self):
+        self.sent = []
+
+    def submit(self, batch):
+        if KINDS[batch[0].kind].together == "as one":
+            do_together(batch, self.sent.append)
+        else:
+            for work in batch:
+                self.sent.append(child.attempt(work, self.sent.append))
+
+    def events(self, timeout):
+        made = {"started": Started, "progressed": Progressed, "ended": Ended}
+        taken, self.sent = self.sent, []
+        return [made[one["event"]](one["job"], **{k: v for k, v in one.items() if k not in {"event", "job"}}) for one in taken]
+
+    def stop(self):
+        self.sent = []
+
+
+class Unwatched:
+    """Nobody looks on."""
+
+    def looked_up(self, stored):
+        pass
+
+    def started(self, job):
+        pass
+
+    def progressed(self, job, event):
+        pass
+
+    def ended(self, job, outcome):
+        pass
+
+    def notice(self, text):
+        raise AssertionError(text)
+
+
+@pytest.fixture(scope="session")
+def run_inline():
+    """Outcomes by job of a plan that runs in this process, into a store of its own."""
+
+    def run(plan, root, **options):
+        return execute(plan, Store(root), Inline(), Unwatched(), **options).outcomes
 
     return run

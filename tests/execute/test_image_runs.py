@@ -67,7 +67,7 @@ def test_the_floor_is_ten_draws_with_their_spread_the_same_for_all_cells(records
 
 
 def test_features_of_real_images_are_made_once_for_all_metrics_and_seeds(ran):
-    kept = list((ran / "store" / "reference").glob("*/prepared.npy"))
+    kept = list((ran / "store" / "prepared").glob("*/prepared.npy"))
     assert len(kept) == 1
     assert np.load(kept[0]).shape == (360, 64)
 
