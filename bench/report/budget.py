@@ -71,16 +71,17 @@ def _drawing(results: Results, table: pd.DataFrame, tail: str) -> Drawing:
         _panel(ax, table, kept, [_row_name(about, combo, rows) for combo in kept], (low, high))
         if facet:
             ax.set_title(shown(f"{facet} = {about.loc[kept[0], facet]}", 40))
-    _legend(figure, bool((table["part"] == "excess").any()))
+    excess = bool((table["part"] == "excess").any())
+    _legend(figure, excess)
     figure.supxlabel("root mean square distance [data units]", fontsize=9)
     left = sum(max(0, len(group) - MOST_ROWS) for group in groups)
     caption = (
         "Where the error comes from. From the same starting noise, root mean square distances between: the samples "
         "and the fine flow of the same net (solver); that flow and the exact one of the net's own target (model); the "
         "exact flows of that target and of the exact target (target); the path's exact flow and the data's (path). "
-        "Each bounds the W2 that it causes, and their sum bounds the W2 from a perfect sampler; the bar is the "
-        "measured excess of W2. Points are means over seeds, lines and the bars' grey their 95 % t intervals. Hollow "
-        f"at the left edge, or grey without a bar: below {low:.1g}, or 0."
+        "Each bounds the W2 that it causes, and their sum bounds the W2 from a perfect sampler. Points are means over "
+        f"seeds, lines their 95 % t intervals. Hollow at the left edge: below {low:.1g}, or 0."
+        + (" The bar is the measured excess of W2, the grey its interval; without a bar it is below the axis." * excess)
         + (f" {left} more rows are not shown." if left else "")
     )
     at = tail.strip("[]")

@@ -11,6 +11,10 @@
 Cells pair within a seed on every factor that neither selector names. Axes that run in step, and an ablation,
 count as named together. With `at`, everything that varies the solver counts as named, since both sides then
 choose their own number of steps.
+
+A claim on an excess compares gaps, score^2 - floor^2, of which each excess is the signed root: only gaps can be
+averaged near the floor. Its difference and its `margin` are therefore in the score's unit squared. `by: 10%` still
+asks for nine tenths of the other side's excess, which is .81 of its gap.
 """
 
 from __future__ import annotations
