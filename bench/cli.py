@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bench import __version__, cli_components
-from bench.console import FAILED, INTERRUPTED, OK, WRONG, err, nearest, out
+from bench.console import FAILED, INTERRUPTED, OK, WRONG, err, out
 from bench.errors import BenchError, ComponentError, SuiteError, UsageError
+from bench.words import duration, unknown
 
 if TYPE_CHECKING:
     from bench.execute import Engine, Results
@@ -89,7 +90,6 @@ def plan(
     from bench.execute import Estimator, LocalEngine
     from bench.execute.driver import look_up
     from bench.kinds import KINDS
-    from bench.progress import duration
 
     for suite in [_load(name, profile, only) for name in suites]:
         store, provenance = _store(results), _provenance()
@@ -108,10 +108,10 @@ def plan(
         stale = sum(1 for job in missing if store.other_code(job.kind, job.key, job.code))
         if stale:
             out.print(f"  {stale} of them are stored by older code and will be done again (--stale=keep uses them)")
-        seconds, unknown = Estimator(store).left(missing, workers or LocalEngine().slots)
-        known = len(missing) - unknown
+        seconds, unmeasured = Estimator(store).left(missing, workers or LocalEngine().slots)
+        known = len(missing) - unmeasured
         if missing and known:
-            rest = f"; nothing is known of the other {unknown}" if unknown else ""
+            rest = f"; nothing is known of the other {unmeasured}" if unmeasured else ""
             out.print(f"  about {duration(seconds)} for {known} of {len(missing)} jobs, from past records{rest}")
         elif missing:
             out.print("  no past records to estimate the time from")
@@ -145,7 +145,7 @@ def report(
     for name in names:
         folder = results / name
         if not (folder / "suite.json").is_file():
-            raise UsageError(f"{folder}: {nearest(name, [path.name for path in known], 'results of a suite')}")
+            raise UsageError(f"{folder}: {unknown('results of a suite', name, [path.name for path in known])}")
         with disk(folder, "write the report"):
             written = write_report(folder, results / "store")
         for text in written.warnings:
@@ -251,7 +251,7 @@ def _suite_file(name: str) -> Path:
         return file
     file = Path("suites") / f"{name}.yaml"
     if not file.exists():
-        raise UsageError(nearest(name, sorted(path.stem for path in Path("suites").glob("*.yaml")), "suite"))
+        raise UsageError(unknown("suite", name, sorted(path.stem for path in Path("suites").glob("*.yaml"))))
     return file
 
 

@@ -10,8 +10,9 @@ from typing import Annotated, Any
 
 import typer
 
-from bench.console import FAILED, OK, nearest, out
+from bench.console import FAILED, OK, out
 from bench.errors import UsageError
+from bench.words import unknown
 
 app = typer.Typer()
 extractor = typer.Typer(no_args_is_help=True, help="The classifier lenet64, whose features FID and its kin compare.")
@@ -36,7 +37,7 @@ def list_components(
     known = [*titles, "settings", "choices"]
     for wanted in rooms or known:
         if wanted not in known:
-            raise UsageError(nearest(wanted, known, "room"))
+            raise UsageError(unknown("room", wanted, known))
         out.print(wanted, style="bold")
         listed: dict[str, type] = {}
         if wanted in titles:

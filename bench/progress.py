@@ -13,21 +13,11 @@ from rich.table import Table
 from rich.text import Text
 
 from bench.kinds import KINDS
+from bench.words import duration
 
 if TYPE_CHECKING:
     from bench.execute import Estimator, Outcome, Progressed
     from bench.plan import Job, JobId, Plan
-
-
-def duration(seconds: float) -> str:
-    """Seconds as people say them: 8 s, 3 min 20 s, 2 h 5 min."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    minutes, rest = divmod(whole, 60)
-    if minutes < 60:
-        return f"{minutes} min {rest} s" if rest else f"{minutes} min"
-    return f"{minutes // 60} h {minutes % 60} min"
 
 
 def watcher(console: Console, plan: Plan, estimator: Estimator, slots: int, *, quiet: bool = False) -> _Counts:

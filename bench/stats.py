@@ -7,13 +7,15 @@ gave no number is counted (`of`) and never averaged away. Pure functions; nothin
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from scipy.special import stdtrit
+
+from bench.automatic import EXCESS
+from bench.nfe import Budget, largest
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -75,13 +77,49 @@ def mean_interval(values: ArrayLike, level: float = 0.95) -> Interval:
     return Interval(mean, mean - half, mean + half, len(x), sd)
 
 
-def excess(score: ArrayLike, floor: ArrayLike) -> float:
-    """What a score holds beyond a perfect sampler's: sign sqrt(|mean(score^2 - floor^2)|), same unit.
+def over_seeds(values: pd.Series[float], groups: pd.Series[Any], excess: bool = False) -> pd.DataFrame:
+    """mean, low, high, half (of the interval's length), n and `of` of each group, over its values that are known.
 
-    score, floor: (R,), one per repeat, against the same references.
+    values: one per seed, nan where there is none; groups: what each belongs to. Of an excess the gaps are
+    averaged and have the t interval, and the root comes last, for the mean and both ends: the mean of seeds'
+    signed roots would lie too near to 0 wherever some of them have the other sign.
     """
-    gap = float(np.mean(np.square(np.asarray(score, float)) - np.square(np.asarray(floor, float))))
-    return math.copysign(math.sqrt(abs(gap)), gap)
+    averaged = pd.Series(signed_square(values), index=values.index) if excess else values
+    table = averaged.groupby(groups).agg(["mean", "std", "count", "size"])
+    spread = half_width(table["std"], table["count"])
+    ends = pd.DataFrame(
+        {"mean": table["mean"], "low": table["mean"] - spread, "high": table["mean"] + spread}, dtype=float
+    )
+    if excess:
+        ends = ends.apply(signed_root)
+    half = (ends["high"] - ends["low"]) / 2 if excess else spread
+    return ends.assign(half=half, n=table["count"].astype(int), of=table["size"].astype(int))
+
+
+def excess(score: ArrayLike, floor: ArrayLike) -> float:
+    """What one cell's score holds beyond a perfect sampler's: the signed root of the mean gap, in the score's unit.
+
+    score, floor: (R,), one per repeat, against the same references; the gap is score^2 - floor^2.
+    """
+    gap = np.mean(np.square(np.asarray(score, float)) - np.square(np.asarray(floor, float)))
+    return float(signed_root(gap))
+
+
+def is_excess(name: str) -> bool:
+    """Whether a value is an excess, by its name: the signed root of a gap."""
+    return name.endswith(EXCESS)
+
+
+def signed_root(gap: ArrayLike) -> Floats:
+    """Sign times sqrt|gap|: of a gap the excess, in the score's unit."""
+    gap = np.asarray(gap, dtype=float)
+    return np.asarray(np.copysign(np.sqrt(np.abs(gap)), gap))
+
+
+def signed_square(excess: ArrayLike) -> Floats:
+    """The gap e |e| of an excess e, in the score's unit squared; undoes `signed_root`."""
+    e = np.asarray(excess, dtype=float)
+    return np.asarray(e * np.abs(e))
 
 
 def prediction_interval(mean: float, sd: float, n: int, runs: int, level: float = 0.95) -> tuple[float, float]:
@@ -126,18 +164,23 @@ def round_to_interval(mean: float, half_width: float) -> str:
     Group's rule), and the mean stops at the same place. Without an interval: two digits, no sign of
     precision. A half-width of 0 leaves the plain number.
     """
-    if not math.isfinite(mean):
-        return "–"
-    if not math.isfinite(half_width):
-        return _plain(mean, 2)
-    if half_width <= 1e-12 * abs(mean):
-        return _plain(mean, 6)
-    last = _last_place(half_width)
-    if last > 2 or last < -6:
-        power = math.floor(math.log10(max(abs(mean), half_width)))
-        shown = (_at(number / 10.0**power, last - power) for number in (mean, half_width))
-        return f"({' ± '.join(shown)})e{power}"
-    return f"{_at(mean, last)} ± {_at(half_width, last)}"
+    if alone := _alone(mean, half_width):
+        return alone
+    (shown, spread), power = _to_place((mean, half_width), half_width)
+    return f"({shown} ± {spread})e{power}" if power else f"{shown} ± {spread}"
+
+
+def round_with_ends(mean: float, low: float, high: float) -> str:
+    """A mean with an interval that need not lie evenly about it, such as "0.09 (-0.05 to 0.15)".
+
+    All three stop where half of the interval's length does by the rule of `round_to_interval`.
+    """
+    half_width = (high - low) / 2
+    if alone := _alone(mean, half_width):
+        return alone
+    numbers, power = _to_place((mean, low, high), half_width)
+    middle, *ends = (f"{number}e{power}" if power else number for number in numbers)
+    return f"{middle} ({' to '.join(ends)})"
 
 
 def round_like(value: float, half_width: float) -> str:
@@ -155,7 +198,7 @@ def claim_difference(records: pd.DataFrame, claim: Mapping[str, Any], axes: Sequ
     the contrast is than - better, otherwise better - than. `by: .1` asks for a tenth: .9 than - better, or
     better - 1.1 than. `at: nfe <= 20` takes from each side the cells of the largest NFE up to 20, never the
     best ones; sides then meet whatever the solver's axes say. A seed that lacks any of its numbers is left
-    out and counted.
+    out and counted. Of an excess the gaps are contrasted, in squared units.
     """
     cells = records.drop_duplicates("cell").set_index("cell")
     rows = _rows(records, claim["metric"])
@@ -165,14 +208,18 @@ def claim_difference(records: pd.DataFrame, claim: Mapping[str, Any], axes: Sequ
     pairs = pairs.assign(seed=cells["seed"].reindex(pairs["better"]).to_numpy())
     note = "" if len(pairs) else "no pair of cells to compare"
     if claim.get("at") and len(pairs):
-        pairs = _at_nfe(pairs, records, cells, str(claim["at"]), axes)
-        note = "" if len(pairs) else f"no pair of cells at {claim['at']}"
-    if mixed := _mixed(rows, pairs, timed=unit == "s"):
-        return Difference(mean_interval([]), int(pairs["seed"].nunique()), 0, direction, unit, mixed)
+        budget = Budget.parse(claim["at"])
+        pairs = _at_nfe(pairs, records, cells, budget, axes)
+        note = "" if len(pairs) else f"no pair of cells at {budget}"
+    mixed = _mixed(rows, pairs, timed=unit == "s")
     values = pd.to_numeric(rows["value"])
+    if is_excess(claim["metric"]):
+        values, unit = pd.Series(signed_square(values), index=values.index), f"{unit}²" if unit else ""
+    if mixed:
+        return Difference(mean_interval([]), int(pairs["seed"].nunique()), 0, direction, unit, mixed)
     a = values.reindex(pairs["better"]).to_numpy(dtype=float)
     b = values.reindex(pairs["than"]).to_numpy(dtype=float)
-    gain = pd.Series(_gain(a, b, direction, claim.get("by") or 0.0), index=pairs["seed"], dtype=float)
+    gain = pd.Series(_gain(a, b, direction, asked_share(claim, direction)), index=pairs["seed"], dtype=float)
     by_seed = gain.where(np.isfinite(gain)).groupby(level=0).agg(["mean", "count", "size"])
     whole = by_seed.loc[by_seed["count"] == by_seed["size"], "mean"].to_numpy(dtype=float)
     if len(whole) < len(by_seed):
@@ -181,13 +228,19 @@ def claim_difference(records: pd.DataFrame, claim: Mapping[str, Any], axes: Sequ
     return Difference(mean_interval(whole), len(by_seed), most, direction, unit, note)
 
 
+def asked_share(claim: Mapping[str, Any], direction: str) -> float:
+    """What of the other side's number a claim asks for: 1, .9 with `by: 10%`, .9^2 of the gap where it is an excess."""
+    share = 1 + (1 if direction == "higher" else -1) * (claim.get("by") or 0.0)
+    return share**2 if is_excess(claim["metric"]) else share
+
+
 def is_solver_axis(axis: str) -> bool:
     """Whether an axis varies how a trained field is integrated rather than what is integrated."""
     return axis == "solver" or axis.startswith("solver.")
 
 
 def _at_nfe(
-    pairs: pd.DataFrame, records: pd.DataFrame, cells: pd.DataFrame, at: str, axes: Sequence[str]
+    pairs: pd.DataFrame, records: pd.DataFrame, cells: pd.DataFrame, budget: Budget, axes: Sequence[str]
 ) -> pd.DataFrame:
     """Pairs of the cells with the largest NFE up to the limit, chosen on each side for itself.
 
@@ -195,13 +248,10 @@ def _at_nfe(
     and euler with 20 cost the same and are labelled differently. A side whose NFE is unknown (it failed in
     every seed) leaves a pair of cell -1, which has no score.
     """
-    match = re.fullmatch(r"\s*nfe\s*<=\s*(\d+(?:\.\d*)?)\s*", at)
-    if not match:
-        raise ValueError(f"at: {at!r} is not understood; write it as 'nfe <= 20'")
-    limit, nfe = float(match[1]), _known_nfe(records, cells, axes)
+    nfe = _known_nfe(records, cells, axes)
     if "solver.steps" in cells:  # no solver asks the field less than once a step
         steps = pd.to_numeric(cells["solver.steps"], errors="coerce")
-        nfe = nfe.mask(nfe.isna() & (steps > limit), math.inf)
+        nfe = nfe.mask(nfe.isna() & (steps > budget.limit), math.inf)
     better, than = cells.loc[pairs["better"]], cells.loc[pairs["than"]]
     meet = [
         axis for axis in axes if not is_solver_axis(axis) and (better[axis].to_numpy() == than[axis].to_numpy()).all()
@@ -210,8 +260,9 @@ def _at_nfe(
     keys = [better["seed"].to_numpy(), *(better[axis].to_numpy() for axis in meet)]
     for _, group in pairs.groupby(keys, sort=True):
         seed = int(group["seed"].iloc[0])
-        sides = [_largest(nfe, sorted(set(group[side])), limit) for side in ("better", "than")]
-        chosen += [(one, other, seed) for one in sides[0] for other in sides[1]]
+        spent = [nfe.loc[sorted(set(group[side]))] for side in ("better", "than")]
+        sides = [[-1] if side.isna().any() else largest(side, budget.limit) for side in spent]
+        chosen += [(int(one), int(other), seed) for one in sides[0] for other in sides[1]]
     return pd.DataFrame(chosen, columns=["better", "than", "seed"], dtype=int)
 
 
@@ -233,18 +284,9 @@ def _known_nfe(records: pd.DataFrame, cells: pd.DataFrame, axes: Sequence[str]) 
     return nfe.fillna(least.where(least == most))
 
 
-def _largest(nfe: pd.Series[float], cells: Sequence[int], limit: float) -> list[int]:
-    """Cells with the largest NFE up to the limit; -1 where a cell's NFE is not known."""
-    known = nfe.loc[list(cells)]
-    if known.isna().any():
-        return [-1]
-    under = known[known <= limit]
-    return [int(cell) for cell in under.index[under == under.max()]]
-
-
-def _gain(better: Floats, than: Floats, direction: str, by: float) -> Floats:
-    """How far the claim's side is ahead by more than the share `by`."""
-    return better - (1 + by) * than if direction == "higher" else (1 - by) * than - better
+def _gain(better: Floats, than: Floats, direction: str, share: float) -> Floats:
+    """How far the claim's side is ahead of a share of the other side's number."""
+    return better - share * than if direction == "higher" else share * than - better
 
 
 def _mixed(rows: pd.DataFrame, pairs: pd.DataFrame, timed: bool) -> str:
@@ -261,6 +303,24 @@ def _common(rows: pd.DataFrame, column: str) -> str:
     """First text of a column that is one and the same in all rows; empty where there is none."""
     texts = [str(text) for text in rows[column].dropna() if str(text)] if column in rows else []
     return texts[0] if texts else ""
+
+
+def _alone(mean: float, half_width: float) -> str:
+    """A mean that stands without an interval, or empty where it has one."""
+    if not math.isfinite(mean):
+        return "–"
+    if not math.isfinite(half_width):
+        return _plain(mean, 2)
+    return _plain(mean, 6) if half_width <= 1e-12 * abs(mean) else ""
+
+
+def _to_place(numbers: Sequence[float], half_width: float) -> tuple[list[str], int]:
+    """Numbers to the last place that a half-width carries, and the power of ten taken out where zeros would be many."""
+    last = _last_place(half_width)
+    power = 0
+    if last > 2 or last < -6:
+        power = math.floor(math.log10(max(half_width, *(abs(number) for number in numbers))))
+    return [_at(number / 10.0**power, last - power) for number in numbers], power
 
 
 def _last_place(half_width: float) -> int:

@@ -69,6 +69,46 @@ def test_excess_recovers_what_was_added_in_quadrature(floor, added, repeats):
     assert stats.excess(floors, np.hypot(floors, added)) == pytest.approx(-added, abs=1e-6)
 
 
+def small_suites(shift, suites=4000, seeds=6, repeats=2, n=32):
+    """(suites, seeds) excesses of records: W2 on the line of n draws of N(shift, 1), and of a perfect sampler's own
+    n draws, against the same reference. A shift adds its square to W2's square on average, exactly.
+    """
+    rng = np.random.default_rng(1)
+    made, perfect, reference = np.sort(rng.standard_normal((3, suites, seeds, repeats, n)), axis=-1)
+    score, floor = (np.sqrt(((x - reference) ** 2).mean(axis=-1)) for x in (made + shift, perfect))
+    return np.array(
+        [[stats.excess(*cell) for cell in zip(*suite, strict=True)] for suite in zip(score, floor, strict=True)]
+    )
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.1])
+def test_the_excess_over_seeds_is_unbiased_and_its_interval_covers(shift):
+    excesses = small_suites(shift)
+    suites, seeds = excesses.shape
+    found = stats.over_seeds(pd.Series(excesses.ravel()), pd.Series(np.repeat(np.arange(suites), seeds)), excess=True)
+
+    def bias(excess):  # in standard errors over suites; only the gap can be unbiased, a root never is
+        gaps = stats.signed_square(excess)
+        return (gaps.mean() - shift**2) / (gaps.std(ddof=1) / np.sqrt(suites))
+
+    assert abs(bias(found["mean"])) < 4
+    held = (found["low"] <= shift) & (shift <= found["high"])
+    assert 0.93 < held.mean() < 0.97
+    if shift:
+        assert bias(excesses.mean(axis=1)) < -10, "the mean of seeds' roots is pulled to 0"
+
+
+def test_the_root_comes_after_the_mean_over_seeds_and_keeps_the_sign_of_each_end():
+    seeds = pd.Series([0.089, -0.057, 0.139, 0.2, math.nan, math.nan])
+    found = stats.over_seeds(seeds, pd.Series([0, 0, 0, 1, 1, 2]), excess=True)
+    assert found["mean"].tolist()[:2] == pytest.approx([0.08943, 0.2], abs=1e-5)
+    gaps = stats.mean_interval([0.089**2, -(0.057**2), 0.139**2])
+    ends = [-((-gaps.low) ** 0.5), gaps.high**0.5]
+    assert found.loc[0, ["low", "high"]].tolist() == pytest.approx(ends)
+    assert found[["n", "of"]].to_numpy().tolist() == [[3, 3], [1, 2], [0, 1]]
+    assert found.loc[1:, ["low", "high", "half"]].isna().all(axis=None)
+
+
 @pytest.mark.parametrize(
     ("n", "runs", "half"),
     [
@@ -139,6 +179,31 @@ def test_rounding_loses_less_than_the_interval_is_wide(mean, half):
     assert shown_half == pytest.approx(half, rel=0.2)
 
 
+@pytest.mark.parametrize(
+    ("ends", "text"),
+    [
+        ((0.0896, -0.05, 0.15), "0.09 (-0.05 to 0.15)"),
+        ((0.5312, 0.49, 0.5726), "0.53 (0.49 to 0.57)"),
+        ((-0.0001, -0.3, 0.5), "0.0 (-0.3 to 0.5)"),
+        ((-0.001, -0.04, -0.0001), "-0.001 (-0.040 to 0.000)"),
+        ((1.234e-7, -0.2e-7, 1.8e-7), "1.2e-7 (-0.2e-7 to 1.8e-7)"),
+        ((0.5312, math.nan, math.nan), "0.53"),
+        ((0.0, 0.0, 0.0), "0"),
+        ((math.nan, math.nan, math.nan), "–"),
+    ],
+)
+def test_an_uneven_interval_shows_its_ends_as_far_as_its_length_allows(ends, text):
+    assert stats.round_with_ends(*ends) == text
+
+
+@given(st.floats(-1e3, 1e3), st.floats(0, 300), st.floats(1e-3, 300))
+def test_ends_are_rounded_by_less_than_the_interval_is_wide_and_never_to_minus_0(mean, below, above):
+    text = stats.round_with_ends(mean, mean - below, mean + above)
+    shown = [float(part) for part in text.replace(")", "").replace("(", "to ").split(" to ")]
+    assert shown == pytest.approx([mean, mean - below, mean + above], abs=0.51 * (below + above) / 2)
+    assert not [number for number in shown if number == 0 and math.copysign(1, number) < 0]
+
+
 def test_a_claim_is_the_paired_interval_of_its_seeds():
     a, b = np.array([0.30, 0.34, 0.29]), np.array([0.50, 0.51, 0.52])
     records = table([(s, "p", "e", a[s], 5) for s in range(3)] + [(s, "q", "e", b[s], 5) for s in range(3)])
@@ -162,6 +227,17 @@ def test_by_asks_for_a_share_and_higher_turns_the_sign():
     assert lower.interval.mean == pytest.approx(0.9 * 10 - 8)
     higher = stats.claim_difference(records.assign(better="higher"), claim([[1, 0]], by=0.1), ["path", "solver"])
     assert higher.interval.mean == pytest.approx(10 - 1.1 * 8)
+
+
+def test_a_claim_on_an_excess_contrasts_gaps_in_squared_units():
+    records = table([(s, p, "e", {"p": [-0.1, 0.3], "q": [0.2, 0.5]}[p][s], 5) for p in "pq" for s in (0, 1)])
+    records["metric"] = records["metric"].replace("score", "score_excess")
+    stated = claim([[0, 2], [1, 3]], metric="score_excess")
+    found = stats.claim_difference(records, stated, ["path", "solver"])
+    assert found.interval == pytest.approx(stats.mean_interval([0.04 + 0.01, 0.25 - 0.09]))
+    assert found.unit == "data units²"
+    by = stats.claim_difference(records, {**stated, "by": 0.1}, ["path", "solver"]).interval
+    assert by.mean == pytest.approx(np.mean([0.81 * 0.04 + 0.01, 0.81 * 0.25 - 0.09]))
 
 
 def test_a_seed_without_all_its_scores_is_counted_and_left_out():

@@ -50,18 +50,16 @@ def settings(results: Results, fits: Callable[[Cell], bool]) -> tuple[list[tuple
     A setting is a solver at its largest NFE with one value of each other axis; where those are too many for
     one figure, the solver that spends most stands for all.
     """
-    about = results.combinations
-    if not {"sample_entry", "reference_entry"} <= set(about.columns):
+    if not {"sample_entry", "reference_entry"} <= set(results.combinations.columns):
         return [], ""
-    solver = ["solver.name"] if "solver.name" in about and about["solver.name"].nunique() > 1 else []
-    nfe = results.over_seeds("nfe")["mean"].fillna(-1.0)
+    nfe = results.over_seeds("nfe")["mean"]
     found: list[tuple[str, Cell]] = []
-    for keys in ([*results.other_axes, *solver], list(results.other_axes)):
-        groups = nfe.groupby([about[key] for key in keys], sort=False).idxmax() if keys else [nfe.idxmax()]
+    for keys in (results.settings, results.other_axes):
+        groups = results.at_largest_nfe(keys)
         cells = [cell for combo in groups if (cell := _drawable(results, combo, fits))]
         found = [(_panel_title(cell, keys, nfe[cell["combo"]]), cell) for cell in cells]
         if len(found) <= MOST_PANELS:
-            only = " Of the solvers the one with the most NFE is shown." if solver and solver[0] not in keys else ""
+            only = " Of the solvers the one with the most NFE is shown." if keys != results.settings else ""
             return found, only
     return spread(found, MOST_PANELS), f" {MOST_PANELS} of {len(found)} settings are shown, evenly spread."
 
@@ -81,7 +79,7 @@ def _named(axis: str, label: str) -> str:
     return f"{parameter} {label}" if parameter not in ("", "name") else label
 
 
-def _panel_title(cell: Cell, keys: list[str], nfe: float) -> str:
+def _panel_title(cell: Cell, keys: Sequence[str], nfe: float) -> str:
     spent = f"NFE {nfe:.0f}" if nfe >= 0 else ""
     words = _wrapped(" · ".join(_named(key, shown(cell[key], 24)) for key in keys))
     return "\n".join(part for part in (words, spent) if part)

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from bench.report.canvas import GREY, Drawing, colours, fold, nice_log, panels, shown
-from bench.report.results import Results, file_part
+from bench.automatic import EXCESS
+from bench.report.canvas import GREY, Drawing, colours, fold, gallery, nice_log, shown
+from bench.report.results import Results, dataset_axis, file_part
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -35,7 +36,7 @@ def budget(results: Results) -> Iterator[Drawing]:
     if not is_there(results):
         return
     for tail in [score.key.removeprefix("solver_error") for score in results.scores if score.value == "solver_error"]:
-        excess = f"wasserstein_excess{tail}"
+        excess = f"wasserstein{EXCESS}{tail}"
         keys = {f"{part}{tail}": part for part in PARTS if f"{part}{tail}" in results.wide}
         table = _table(results, keys, excess if excess in results.wide else None)
         if table.empty:
@@ -56,33 +57,32 @@ def _table(results: Results, keys: dict[str, str], excess: str | None) -> pd.Dat
 
 def _drawing(results: Results, table: pd.DataFrame, tail: str) -> Drawing:
     about = results.combinations
-    facet = next((axis for axis in results.varied if axis.split(".")[0] == "dataset"), None)
+    facet = dataset_axis(results.varied)
     rows = [axis for axis in results.varied if axis != facet]
     combos = [combo for combo in about.index if combo in set(table["combo"])]
     groups = [list(g) for _, g in itertools.groupby(sorted(combos, key=_order(results, facet)), _order(results, facet))]
     low, high = _window(table)
-    down, across = fold(len(groups), 3)
     tallest = min(max(map(len, groups)), MOST_ROWS)
     longest = max(len(_row_name(about, combo, rows)) for combo in combos)
-    figure, grid = panels(down, across, width=3.0 + 0.06 * min(longest, 44), height=0.9 + 0.24 * tallest, beside=1.4)
-    for ax, group in itertools.zip_longest(grid.flat, groups):
-        if group is None:
-            ax.set_visible(False)
-            continue
+    width, height = 3.0 + 0.06 * min(longest, 44), 0.9 + 0.24 * tallest
+    figure, axes = gallery(len(groups), fold(len(groups), 3), width=width, height=height, beside=1.4)
+    for ax, group in zip(axes, groups, strict=True):
         kept = group[:MOST_ROWS]
         _panel(ax, table, kept, [_row_name(about, combo, rows) for combo in kept], (low, high))
         if facet:
             ax.set_title(shown(f"{facet} = {about.loc[kept[0], facet]}", 40))
-    _legend(figure, bool((table["part"] == "excess").any()))
+    excess = bool((table["part"] == "excess").any())
+    _legend(figure, excess)
     figure.supxlabel("root mean square distance [data units]", fontsize=9)
     left = sum(max(0, len(group) - MOST_ROWS) for group in groups)
     caption = (
         "Where the error comes from. From the same starting noise, root mean square distances between: the samples "
         "and the fine flow of the same net (solver); that flow and the exact one of the net's own target (model); the "
         "exact flows of that target and of the exact target (target); the path's exact flow and the data's (path). "
-        "Each bounds the W2 that it causes, and their sum bounds the W2 from a perfect sampler; the bar is the "
-        "measured excess of W2. Points are means over seeds, lines their 95 % t intervals. Hollow at the left edge: "
-        f"below {low:.1g}, or 0." + (f" {left} more rows are not shown." if left else "")
+        "Each bounds the W2 that it causes, and their sum bounds the W2 from a perfect sampler. Points are means over "
+        f"seeds, lines their 95 % t intervals. Hollow at the left edge: below {low:.1g}, or 0."
+        + (" The bar is the measured excess of W2, the grey its interval; without a bar it is below the axis." * excess)
+        + (f" {left} more rows are not shown." if left else "")
     )
     at = tail.strip("[]")
     name = "error_budget" + (f"-{file_part(tail)}" if tail else "")
@@ -111,8 +111,8 @@ def _panel(ax: Axes, table: pd.DataFrame, combos: list[Any], names: list[str], w
     palette = colours(list(PARTS))
     for place, combo in enumerate(combos):
         own = table[table["combo"] == combo].set_index("part")
-        if "excess" in own.index and own.loc["excess", "mean"] > low:
-            ax.plot([own.loc["excess", "mean"]] * 2, [place - 0.36, place + 0.36], color="0.1", linewidth=2, zorder=2)
+        if "excess" in own.index:
+            _excess_bar(ax, own.loc["excess"], place, window)
         for lane, (part, marker) in enumerate(PARTS.items()):
             if part not in own.index:
                 continue
@@ -131,6 +131,16 @@ def _panel(ax: Axes, table: pd.DataFrame, combos: list[Any], names: list[str], w
     for place in range(1, len(combos)):
         ax.axhline(place - 0.5, color="0.93", linewidth=0.8, zorder=0)
     nice_log(ax.xaxis, low, high)
+
+
+def _excess_bar(ax: Axes, excess: pd.Series[Any], place: int, window: tuple[float, float]) -> None:
+    """The excess of W2 as a bar over its interval, as far as the axis shows them."""
+    across = place - 0.36, place + 0.36
+    start, end = max(excess["low"], window[0]), min(excess["high"], window[1])
+    if end > start:
+        ax.fill_betweenx(across, start, end, color="0.1", alpha=0.1, linewidth=0, zorder=1)
+    if excess["mean"] > window[0]:
+        ax.plot([excess["mean"]] * 2, across, color="0.1", linewidth=2, zorder=2)
 
 
 def _legend(figure: Any, excess: bool) -> None:

@@ -93,6 +93,17 @@ def panels(rows: int, columns: int, width: float = 3.1, height: float = 2.7, bes
     return figure, figure.subplots(rows, columns, squeeze=False)
 
 
+def gallery(
+    count: int, shape: tuple[int, int], width: float = 3.1, height: float = 2.7, beside: float = 1.7
+) -> tuple[Any, list[Any]]:
+    """A figure and the axes of its first `count` panels, laid out in (rows, columns); sizes as `panels` has them."""
+    figure, grid = panels(*shape, width=width, height=height, beside=beside)
+    axes = list(grid.flat)
+    for spare in axes[count:]:
+        spare.set_visible(False)
+    return figure, axes[:count]
+
+
 def shown(text: object, limit: int = 30) -> str:
     """A label as a figure shows it: not too long, and a dollar sign is a dollar sign."""
     label = str(text)

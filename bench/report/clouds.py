@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bench.report.arrays import Arrays, Cell, nearest, settings, spread
-from bench.report.canvas import GREY, Drawing, fold, panels
+from bench.report.canvas import GREY, Drawing, fold, gallery, panels
 from bench.report.results import Results
 
 if TYPE_CHECKING:
@@ -31,12 +31,9 @@ def samples_over_target(results: Results, arrays: Arrays) -> Iterator[Drawing]:
     chosen, left = settings(results, partial(_in_plane, arrays))
     if not chosen:
         return
-    rows, columns = fold(len(chosen), 4)
-    figure, grid = panels(rows, columns, width=2.3, height=2.45, beside=0.1)
+    figure, axes = gallery(len(chosen), fold(len(chosen), 4), width=2.3, height=2.45, beside=0.1)
     contours = False
-    for ax in list(grid.flat)[len(chosen) :]:
-        ax.set_visible(False)
-    for ax, (title, cell) in zip(grid.flat, chosen, strict=False):
+    for ax, (title, cell) in zip(axes, chosen, strict=True):
         generated, target = _points(arrays, cell)
         _cloud(ax, target, TARGET, size=4, alpha=0.45)
         _cloud(ax, generated, GENERATED, size=4, alpha=0.55)

@@ -18,11 +18,11 @@ from bench.report.canvas import (
     colours,
     effect,
     fold,
+    gallery,
     nice_log,
-    panels,
     shown,
 )
-from bench.report.results import COST_AXES, Results, Score, file_part
+from bench.report.results import COST_AXES, Results, Score, dataset_axis, file_part
 from bench.stats import pareto_front
 
 if TYPE_CHECKING:
@@ -55,8 +55,8 @@ def score_vs_nfe(results: Results, score: Score) -> Iterator[Drawing]:
         return
     roles = _roles(results, points)
     caption = (
-        f"{_name(score)} over the number of field evaluations (NFE), both axes logarithmic.{_better(score)} "
-        f"Points are means over seeds{_bands(points)}.{_floor_words(points, score)}"
+        f"{_name(score)} over the number of field evaluations (NFE), both axes logarithmic. "
+        f"{score.better.capitalize()}. Points are means over seeds{_bands(points)}.{_floor_words(points, score)}"
     )
     if score.value == SLOPED:
         caption += " The number at a line's end is its slope between the two finest points, minus the order reached."
@@ -86,9 +86,9 @@ def score_vs_seconds(results: Results, score: Score) -> Iterator[Drawing]:
         roles = _roles(results, points)
         on = f" on {device}" if len(times) > 1 else ""
         caption = (
-            f"{_name(score)} over the time that the samples of one evaluation take{on}, both axes logarithmic."
-            f"{_better(score)} Points are means over seeds; the ringed ones on the line are the front: no other "
-            f"point of the panel is as fast and as good.{_floor_words(points, score)}"
+            f"{_name(score)} over the time that the samples of one evaluation take{on}, both axes logarithmic. "
+            f"{score.better.capitalize()}. Points are means over seeds; the ringed ones on the line are the front: no "
+            f"other point of the panel is as fast and as good.{_floor_words(points, score)}"
         )
         front = Line2D([], [], color=GREY, marker="o", mfc="none", ms=9, lw=1, label="front")
         for end, where, part in _pages(points, roles):
@@ -125,7 +125,7 @@ def _roles(results: Results, points: pd.DataFrame) -> Roles:
         solver = "solver"
     if solver and points[solver].nunique() < 2:
         solver = None
-    facet = next((axis for axis in apart if axis.split(".")[0] == "dataset"), None)
+    facet = dataset_axis(apart)
     rest = [axis for axis in apart if axis != facet]
     means = points["mean"]
     rest.sort(key=lambda axis: -effect(results, axis, np.log(means) if (means > 0).all() else means))
@@ -170,13 +170,10 @@ def _facets(points: pd.DataFrame, roles: Roles) -> tuple[Figure, list[Axes], lis
     rows, columns = fold(len(parts), MOST_ACROSS)
     if roles.row and roles.facet and len(parts) == points[roles.row].nunique() * points[roles.facet].nunique():
         rows, columns = points[roles.row].nunique(), points[roles.facet].nunique()
-    figure, grid = panels(rows, columns, width=4.2 if len(parts) == 1 else 3.1)
-    axes = list(grid.flat)
-    for spare in axes[len(parts) :]:
-        spare.set_visible(False)
-    for ax, part in zip(axes, parts, strict=False):
+    figure, axes = gallery(len(parts), (rows, columns), width=4.2 if len(parts) == 1 else 3.1)
+    for ax, part in zip(axes, parts, strict=True):
         ax.set_title("\n".join(shown(f"{axis} = {part[axis].iloc[0]}", 40) for axis in reversed(by)))
-    return figure, axes[: len(parts)], parts
+    return figure, axes, parts
 
 
 def _curves(points: pd.DataFrame, roles: Roles, results: Results) -> Iterator[tuple[Any, int, pd.DataFrame]]:
@@ -246,7 +243,7 @@ def _floors(ax: Axes, points: pd.DataFrame, roles: Roles, results: Results) -> N
 
 def _framed(panel: pd.DataFrame, whole: pd.DataFrame, roles: Roles) -> pd.DataFrame:
     """What a panel's axes must hold: all of the figure, so that panels compare, or itself where each is a data set."""
-    return panel if roles.facet is None or roles.facet.split(".")[0] == "dataset" else whole
+    return panel if roles.facet is None or dataset_axis([roles.facet]) else whole
 
 
 def _frame(ax: Axes, points: pd.DataFrame, ticks: Sequence[float] = ()) -> None:
@@ -309,10 +306,6 @@ def _heading(column: str) -> Any:
 
 def _name(score: Score) -> str:
     return f"`{score.key}`" + (f" ({score.unit})" if score.unit else "")
-
-
-def _better(score: Score) -> str:
-    return {"lower": " Lower is better.", "higher": " Higher is better."}.get(score.direction, "")
 
 
 def _bands(points: pd.DataFrame) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from bench.report.canvas import Drawing, fold, nice_log, panels, shown
+from bench.report.canvas import Drawing, fold, gallery, nice_log, shown
 from bench.report.results import Results, Score
 
 if TYPE_CHECKING:
@@ -33,16 +33,13 @@ def heat_maps(results: Results, score: Score) -> Iterator[Drawing]:
         return
     tables = [_table(results, values, down, across) for down, across in pairs[:MOST_PAIRS]]
     norm, log = _norm(tables)
-    rows, columns = fold(len(tables), 3 if len(tables) != 4 else 2)
+    shape = fold(len(tables), 3 if len(tables) != 4 else 2)
     wide = max(max(0.62 * means.shape[1] + 1.5, 2.6) for means, _ in tables)
     tall = max(max(0.34 * means.shape[0] + 1.1, 1.8) for means, _ in tables)
-    figure, grid = panels(rows, columns, width=wide, height=tall, beside=0.9)
-    for ax, table in itertools.zip_longest(grid.flat, tables):
-        if table is None:
-            ax.set_visible(False)
-        else:
-            _draw(ax, table[0], table[1], norm, score)
-    bar = figure.colorbar(_mappable(norm, score), ax=grid, shrink=0.8, pad=0.02)
+    figure, drawn = gallery(len(tables), shape, width=wide, height=tall, beside=0.9)
+    for ax, (means, words) in zip(drawn, tables, strict=True):
+        _draw(ax, means, words, norm, score)
+    bar = figure.colorbar(_mappable(norm, score), ax=figure.axes, shrink=0.8, pad=0.02)
     bar.set_label(shown(score.label, 60))
     bar.outline.set_visible(False)
     if log:
@@ -60,7 +57,7 @@ def _table(results: Results, values: pd.Series[float], down: str, across: str) -
     """Mean score and its annotation for each meeting of labels; nan and "" where the suite has no cell."""
     cells = results.cells
     if not {down, across} & set(results.solver_axes):
-        cells = cells[cells["combo"].isin(_largest_nfe(results))]
+        cells = cells[cells["combo"].isin(results.at_largest_nfe(results.settings))]
     groups = values.reindex(cells.index).groupby([cells[down], cells[across]])
     mean, good, size = groups.mean(), groups.count(), groups.size()
     text = [
@@ -78,15 +75,6 @@ def _two_digits(value: float) -> str:
     if abs(value) >= 10 or value == 0:
         return f"{value:.0f}" if abs(value) < 1e5 else f"{value:.1e}"
     return f"{value:#.2g}"
-
-
-def _largest_nfe(results: Results) -> list[int]:
-    """The combinations in which a solver spends most, one per setting of everything else and solver."""
-    about = results.combinations
-    solver = "solver.name" if "solver.name" in about else "solver" if "solver" in about else None
-    keys = [*results.other_axes, *([solver] if solver else [])]
-    nfe = results.over_seeds("nfe")["mean"].fillna(-1.0)
-    return [int(combo) for combo in nfe.groupby([about[key] for key in keys]).idxmax()] if keys else list(nfe.index)
 
 
 def _norm(tables: list[tuple[pd.DataFrame, pd.DataFrame]]) -> tuple[Normalize, bool]:

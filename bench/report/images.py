@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bench.report.arrays import Arrays, Cell, nearest, settings, spread
-from bench.report.canvas import Drawing, fold, panels
+from bench.report.canvas import Drawing, fold, gallery, panels
 from bench.report.results import Results
 
 if TYPE_CHECKING:
@@ -86,12 +86,9 @@ def image_way(results: Results, arrays: Arrays) -> Iterator[Drawing]:
 
 def _pictures(chosen: list[tuple[str, Cell]], most: int, width: float, picture: Callable[[Cell], Floats]) -> Figure:
     """A figure with a titled picture of each setting, `most` side by side, each `width` inches wide."""
-    rows, columns = fold(len(chosen), most)
     figure: Figure
-    figure, grid = panels(rows, columns, width=width, height=width + 0.35, beside=0.1)
-    for ax in list(grid.flat)[len(chosen) :]:
-        ax.set_visible(False)
-    for ax, (title, cell) in zip(grid.flat, chosen, strict=False):
+    figure, axes = gallery(len(chosen), fold(len(chosen), most), width=width, height=width + 0.35, beside=0.1)
+    for ax, (title, cell) in zip(axes, chosen, strict=True):
         _show(ax, picture(cell))
         ax.set_title(title, fontsize=8)
     return figure

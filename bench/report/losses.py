@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from bench.report.arrays import MOST_PANELS, Arrays
-from bench.report.canvas import Drawing, colours, fold, nice_log, panels, shown
-from bench.report.results import Results
+from bench.report.canvas import Drawing, colours, fold, gallery, nice_log, shown
+from bench.report.results import Results, dataset_axis
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,7 +29,7 @@ def losses(results: Results, arrays: Arrays) -> Iterator[Drawing]:
     trained = cells.drop_duplicates("train_entry")
     axes = [axis for axis in results.varied if (cells.groupby("train_entry")[axis].nunique() == 1).all()]
     axes = [axis for axis in axes if trained[axis].nunique() > 1]
-    facet = next((axis for axis in axes if axis.split(".")[0] == "dataset"), None)
+    facet = dataset_axis(axes)
     named = [axis for axis in axes if axis != facet]
     label = trained[named].agg(" · ".join, axis=1) if named else pd.Series("all", index=trained.index)
     trained = trained.assign(label=label, panel=trained[facet] if facet else "")
@@ -59,12 +59,10 @@ def _draw_losses(
     across: str,
 ) -> Drawing:
     groups = list(trained.groupby("panel", sort=False))
-    rows, columns = fold(len(groups), 4)
-    figure, grid = panels(rows, columns, width=4.2 if len(groups) == 1 else 3.1, beside=1.7 if title else 0.2)
+    width, beside = 4.2 if len(groups) == 1 else 3.1, 1.7 if title else 0.2
+    figure, axes = gallery(len(groups), fold(len(groups), 4), width=width, beside=beside)
     palette, several = colours(order), False
-    for ax in list(grid.flat)[len(groups) :]:
-        ax.set_visible(False)
-    for ax, (panel, part) in zip(grid.flat, groups, strict=False):
+    for ax, (panel, part) in zip(axes, groups, strict=True):
         for label, entries in part.groupby("label", sort=False):
             found = [curves[entry] for entry in entries["train_entry"]]
             steps = min((steps for steps, _ in found), key=len)
@@ -80,7 +78,7 @@ def _draw_losses(
     figure.supxlabel(across, fontsize=9)
     figure.supylabel("training loss (running mean)", fontsize=9)
     if title:
-        handles = {h.get_label(): h for ax in grid.flat for h in ax.get_lines()}
+        handles = {h.get_label(): h for ax in axes for h in ax.get_lines()}
         figure.legend(handles=list(handles.values()), title=shown(title, 40), loc="outside right upper")
     seeds = trained["seed"].nunique()
     over = f"the median of {seeds} seeds, the band their range" if several else "one seed"

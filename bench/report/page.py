@@ -12,21 +12,13 @@ from typing import Any
 
 import pandas as pd
 
+from bench.report.claims import claims
+from bench.report.failures import failure_groups, failures
 from bench.report.figures import draw_figures
 from bench.report.results import Results, Score, load_results
-from bench.report.tables import (
-    claims,
-    compact,
-    escape,
-    failure_groups,
-    failures,
-    headline_text,
-    markdown,
-    plain_table,
-    published_text,
-    write_tables,
-)
+from bench.report.tables import compact, escape, headline_text, markdown, plain_table, published_text, write_tables
 from bench.stats import seeds_needed
+from bench.words import duration
 
 TEMPLATE = "report.md.jinja"
 FAILURE_ROWS = 30
@@ -109,7 +101,7 @@ def _context(results: Results) -> dict[str, Any]:
         "axes": [(axis, results.labels(axis)) for axis in results.axes],
         "statuses": {str(k): int(v) for k, v in cells["status"].value_counts().sort_index().items()},
         "jobs": _jobs(suite.get("jobs") or {}),
-        "duration": _duration(suite.get("seconds")),
+        "duration": "" if suite.get("seconds") is None else duration(suite["seconds"]),
         "provenance": _provenance(results),
         "scores": results.scores,
         "pivots": [(score.key, f"tables/{score.slug}.md") for score in results.scores],
@@ -120,7 +112,7 @@ def _context(results: Results) -> dict[str, Any]:
         else "",
         "needed": seeds_needed(len(stated)) if len(stated) else 0,
         "failures": len(failures(results)),
-        "failure_table": markdown(groups.head(FAILURE_ROWS), ["status", "of", "where", "reason"]),
+        "failure_table": markdown(groups.head(FAILURE_ROWS), ["status", "of", "where", "reason", "log"]),
         "failure_rest": max(0, len(groups) - FAILURE_ROWS),
         "exclusions": suite.get("exclusions") or [],
         "fixed": _fixed(suite.get("fixed") or {}),
@@ -149,17 +141,6 @@ def _jobs(jobs: Mapping[str, Mapping[str, Any]]) -> str:
         if any(counts.get(key) for key in words)
     ]
     return "; ".join(parts)
-
-
-def _duration(seconds: float | None) -> str:
-    """A time in words, no finer than it deserves."""
-    if seconds is None:
-        return ""
-    whole = round(seconds)
-    if whole < 120:
-        return f"{whole} s" if whole else "under a second"
-    hours, minutes = divmod(round(whole / 60), 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
 
 
 def _provenance(results: Results) -> list[tuple[str, str]]:
@@ -218,7 +199,12 @@ def _reading(results: Results) -> list[tuple[str, str]]:
                 )
         paragraphs.append(("Floor", text))
     if any(score.excess for score in scores):
-        text = "sign · √|mean(score² − floor²)|, in the score's unit: what a score holds beyond its floor."
+        text = (
+            "what a score holds beyond its floor, in the score's unit. The gap score² − floor² is averaged over "
+            "evaluations and seeds and has the 95 % t interval; the root comes last, of the mean and of both ends, "
+            "each with its sign. So its interval is not even: `0.09 (-0.05 to 0.15)`. Below 0 is below the floor. Each "
+            "seed's own root stands in the records; claims on an excess compare gaps."
+        )
         paragraphs.append(("Excess", text))
     if wide["nfe"].notna().any():
         text = "field evaluations per sample, counted as they are made; an adaptive solver's is a mean over seeds."
@@ -234,8 +220,7 @@ def _reading(results: Results) -> list[tuple[str, str]]:
 
 def _score_words(score: Score) -> str:
     """A score's unit, direction, sample size and repeats."""
-    better = {"lower": "lower is better", "higher": "higher is better"}.get(score.direction, "neither way is better")
     unit = f"in {score.unit}, " if score.unit else ""
     size = f", {score.n} samples per evaluation" if score.n else ""
     mean = f", {score.repeats} evaluations averaged within a seed" if (score.repeats or 1) > 1 else ""
-    return f"{unit}{better}{size}{mean}."
+    return f"{unit}{score.better}{size}{mean}."

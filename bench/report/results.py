@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,30 +16,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from bench.automatic import AUTOMATIC, EXCESS, FLOOR, FLOOR_SD, SUFFIXES
 from bench.errors import StoreError
-from bench.stats import half_width, is_solver_axis
-
-AUTOMATIC: dict[str, str] = {
-    "nfe": "",
-    "rejected_steps": "",
-    "train_seconds": "s",
-    "coupling_seconds": "s",
-    "spent_seconds": "s",
-    "sample_seconds": "s",
-    "sample_seconds_q25": "s",
-    "sample_seconds_q75": "s",
-    "first_call_seconds": "s",
-    "score_seconds": "s",
-    "train_loss": "",
-    "parameters": "",
-    "epochs": "",
-}
-"""Values that every cell has without being asked, with their units; the rest are scores."""
+from bench.nfe import largest
+from bench.stats import is_excess, is_solver_axis, over_seeds
 
 COST_AXES = frozenset({"solver", "solver.steps", "solver.nfe", "solver.rtol", "solver.atol", "solver.tolerance"})
 """Parameters of a solver along which a curve runs; the others tell curves apart."""
 
 NUMBERS = ("value", "n", "repeats", "seconds", "threads", "peak_mb")
+TEXTS = ("status", "reason", "device", "note", "commit", "unit", "better", "log")
 
 
 @dataclass(frozen=True)
@@ -66,13 +52,19 @@ class Score:
     def label(self) -> str:
         """Axis title of a figure."""
         name = self.value.replace("_", " ") if self.value.isidentifier() else self.value
-        at = f", n = {self.n}" if self.key != self.value else ""
+        tail = self.key.removeprefix(self.value)[1:-1]
+        at = "".join(f", {part.replace('=', ' = ')}" for part in tail.split("][") if part)
         return f"{name}{at} [{self.unit}]" if self.unit else f"{name}{at}"
 
     @property
     def slug(self) -> str:
         """The key as a part of a file's name."""
         return file_part(self.key)
+
+    @property
+    def better(self) -> str:
+        """Which way is better, in words."""
+        return {"lower": "lower is better", "higher": "higher is better"}.get(self.direction, "neither way is better")
 
     @property
     def lower_is_better(self) -> bool:
@@ -111,20 +103,45 @@ class Results:
         return [str(label) for label in dict.fromkeys(self.cells[axis])]
 
     def over_seeds(self, key: str) -> pd.DataFrame:
-        """mean, low, high, half, n of a column of `wide` over seeds, and `of`; index: `combo`."""
-        groups = self.wide[key].groupby(self.cells["combo"])
-        table = groups.agg(["mean", "std", "count", "size"]).reindex(self.combinations.index)
-        half = half_width(table["std"], table["count"])
-        return pd.DataFrame(
-            {
-                "mean": table["mean"],
-                "low": table["mean"] - half,
-                "high": table["mean"] + half,
-                "half": half,
-                "n": table["count"].astype(int),
-                "of": table["size"].astype(int),
-            }
-        )
+        """mean, low, high, half, n of a column of `wide` over seeds, and `of`; index: `combo`.
+
+        An excess's interval is not even about its mean: see `bench.stats.over_seeds`.
+        """
+        table = over_seeds(self.wide[key], self.cells["combo"], excess=self.holds_excess(key))
+        return table.reindex(self.combinations.index)
+
+    def holds_excess(self, key: str) -> bool:
+        """Whether a column of `wide` is an excess."""
+        return is_excess(self.bases.get(key, key))
+
+    @functools.cached_property
+    def bases(self) -> dict[str, str]:
+        """Of each column of `wide`, the value's name in the records."""
+        once = self.records.drop_duplicates("metric")
+        return dict(zip(once["metric"], once["base"], strict=True))
+
+    def seeds_ok(self) -> pd.DataFrame:
+        """How many cells are ok and how many there are: `sum`, `size`; index: `combo`."""
+        return self.cells["status"].eq("ok").groupby(self.cells["combo"]).agg(["sum", "size"]).astype(int)
+
+    def lost(self, key: str) -> dict[int, str]:
+        """Of each combination that lacks values of a column, how they ended: `failed`, or `failed, skipped`."""
+        rows = self.records[(self.records["metric"] == key) & self.records["missing"]]
+        statuses = rows.groupby(self.cells["combo"].reindex(rows["cell"]).to_numpy())["status"].unique()
+        return {int(str(combo)): ", ".join(found) for combo, found in statuses.items()}
+
+    def at_largest_nfe(self, axes: Sequence[str]) -> list[int]:
+        """Of the combinations that agree on these columns the one that spends most, the first of equals."""
+        nfe = self.over_seeds("nfe")["mean"]
+        about = self.combinations
+        groups = nfe.groupby([about[axis] for axis in axes], sort=False) if axes else [((), nfe)]
+        return [int((largest(part) or part.index.tolist())[0]) for _, part in groups]
+
+    @functools.cached_property
+    def settings(self) -> tuple[str, ...]:
+        """What tells cells apart but for what a solver spends: the axes that are not the solver's, and its name."""
+        solver = "solver.name" in self.combinations and self.combinations["solver.name"].nunique() > 1
+        return (*self.other_axes, *(["solver.name"] if solver else []))
 
     def approximate(self, score: Score) -> set[int]:
         """Combinations whose floor is approximate."""
@@ -165,7 +182,7 @@ def load_results(folder: Path) -> Results:
     if "solver.name" in cells:
         cells["solver.kind"] = _kinds(cells, suite["axes"])
     values = suite["values"]
-    names = [name for name in values if name not in AUTOMATIC and not _is_companion(name, values)]
+    names = [name for name in values if name not in AUTOMATIC and not name.endswith(SUFFIXES)]
     records = _typed(records, names)
     wide = records.drop_duplicates(["cell", "metric"], keep="last").pivot(
         index="cell", columns="metric", values="value"
@@ -178,14 +195,19 @@ def load_results(folder: Path) -> Results:
 
 
 def _typed(records: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
-    """Records with numbers as numbers, what is not finite as nan, and `metric` qualified (see `_qualify`)."""
+    """Records with numbers as numbers, what is not finite as nan, `metric` qualified (see `_qualify`), the value's own
+    name in `base`, and in `missing` whether a value should be there and is not.
+    """
     records = records.assign(base=records["metric"])
     for column in NUMBERS:
         given = records[column] if column in records else pd.Series("", index=records.index)
         records[column] = pd.to_numeric(given, errors="coerce").astype(float)
-    records["value"] = records["value"].where(np.isfinite(records["value"]))
-    for column in ("status", "reason", "device", "note", "commit", "unit", "better"):
+    for column in TEXTS:
         records[column] = records[column].astype(str) if column in records else ""
+    infinite = np.isinf(records["value"]) & (records["status"] == "ok")
+    records.loc[infinite, ["status", "reason"]] = "diverged", "the value is infinite"
+    records["value"] = records["value"].where(np.isfinite(records["value"]))
+    records["missing"] = records["value"].isna() & ~records["status"].isin(["ok", ""])
     records["metric"] = _qualify(records, names)
     return records
 
@@ -219,24 +241,29 @@ def _kinds(cells: pd.DataFrame, axes: Sequence[str]) -> pd.Series[str]:
     return kinds
 
 
-def _is_companion(value: str, values: dict[str, Any]) -> bool:
-    return any(value.endswith(end) and value.removesuffix(end) in values for end in ("_floor", "_floor_sd", "_excess"))
-
-
 def _qualify(records: pd.DataFrame, names: Sequence[str]) -> pd.Series[str]:
-    """Column names of the values: with n where a score has several, with the device where a time has."""
+    """Column names of the values: with n where a score has several, with the device where a time has.
+
+    A missing value has an n and so a column; what device it would have been timed on nobody knows.
+    """
     metric = records["metric"].copy()
     there = records["value"].notna()
     for name in names:
-        own = records["metric"].isin([name, f"{name}_floor", f"{name}_floor_sd", f"{name}_excess"]) & there
-        if records.loc[own & (records["metric"] == name), "n"].nunique() > 1:
+        own = records["metric"].isin([name, *(f"{name}{end}" for end in SUFFIXES)])
+        if records.loc[own & there & (records["metric"] == name), "n"].nunique() > 1:
+            own &= records["n"].notna()
             metric[own] += records.loc[own, "n"].map(lambda n: f"[n={n:g}]")
-    timed = records["metric"].isin([name for name in AUTOMATIC if "seconds" in name]) & there
+    timed = (records["unit"] == "s") & there
     for name in records.loc[timed, "metric"].unique():
         own = timed & (records["metric"] == name)
         if records.loc[own, "device"].nunique() > 1:
             metric[own] += "[" + records.loc[own, "device"] + "]"
     return metric
+
+
+def dataset_axis(axes: Iterable[str]) -> str | None:
+    """The one of some axes that varies the data set, whose scores do not compare: the axis of panels."""
+    return next((axis for axis in axes if axis.partition(".")[0] == "dataset"), None)
 
 
 def _scores(name: str, about: dict[str, Any], records: pd.DataFrame) -> list[Score]:
@@ -246,7 +273,7 @@ def _scores(name: str, about: dict[str, Any], records: pd.DataFrame) -> list[Sco
     scores = []
     for key, rows in sorted(found.groupby("metric", sort=False), key=lambda item: float(item[1]["n"].iloc[0])):
         tail = str(key).removeprefix(name)
-        floor, floor_sd, excess = (f"{name}_{what}{tail}" for what in ("floor", "floor_sd", "excess"))
+        floor, floor_sd, excess = (f"{name}{end}{tail}" for end in (FLOOR, FLOOR_SD, EXCESS))
         notes = records.loc[records["metric"] == floor, "note"]
         scores.append(
             Score(

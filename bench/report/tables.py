@@ -1,4 +1,4 @@
-"""Tables over a run's results: the headline, pivots, claims and failures, as CSV and as Markdown.
+"""Tables over a run's results: the headline, pivots and published numbers, and all of them as CSV and Markdown.
 
 CSV files hold plain numbers, one thing per column; Markdown holds text with intervals and no more digits
 than those support.
@@ -7,14 +7,15 @@ than those support.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import pandas as pd
 from tabulate import tabulate
 
+from bench.report.claims import claims, claims_text
+from bench.report.failures import failure_groups, failures
 from bench.report.results import Results, Score
-from bench.stats import Difference, claim_difference, prediction_interval, round_like, round_to_interval
+from bench.stats import prediction_interval, round_like, round_to_interval, round_with_ends
 
 ARROWS = {"lower": " ↓", "higher": " ↑"}
 COMPACT_ROWS = 40
@@ -51,8 +52,8 @@ def headline(results: Results) -> pd.DataFrame:
     keys = [key for score in results.scores for key in (score.key, score.floor, score.excess) if key]
     keys += ["nfe", *results.times("sample_seconds").values(), *results.times("train_seconds").values()]
     table = pd.concat([results.combinations[list(results.axes)], *(_interval(key, results) for key in keys)], axis=1)
-    ok = results.cells["status"].eq("ok").groupby(results.cells["combo"])
-    return table.assign(seeds_ok=ok.sum().astype(int), seeds_of=ok.size().astype(int))
+    ok = results.seeds_ok()
+    return table.assign(seeds_ok=ok["sum"], seeds_of=ok["size"])
 
 
 def headline_text(results: Results) -> pd.DataFrame:
@@ -60,7 +61,7 @@ def headline_text(results: Results) -> pd.DataFrame:
     table = results.combinations[list(results.varied)].astype(str)
     for score in results.scores:
         main = results.over_seeds(score.key)
-        table[score.key + ARROWS.get(score.direction, "")] = _texts(main, results)
+        table[score.key + ARROWS.get(score.direction, "")] = _texts(score.key, results)
         if score.floor:
             floor = results.over_seeds(score.floor)["mean"]
             drawn = results.over_seeds(score.floor_sd)["mean"] if score.floor_sd else main["half"]
@@ -71,16 +72,15 @@ def headline_text(results: Results) -> pd.DataFrame:
                 for combo, text in zip(floor.index, beside, strict=True)
             ]
         if score.excess:
-            table[f"{score.key} excess"] = _texts(results.over_seeds(score.excess), results)
+            table[f"{score.key} excess"] = _texts(score.excess, results)
     if results.wide["nfe"].notna().any():
-        table["NFE"] = _texts(results.over_seeds("nfe"), results, counted=False)
+        table["NFE"] = _texts("nfe", results, counted=False)
     for name, title in (("sample_seconds", "sampling [s]"), ("train_seconds", "training [s]")):
         columns = results.times(name)
         for device, key in columns.items():
             full = title if len(columns) == 1 else f"{title} {device}"
-            table[full] = _texts(results.over_seeds(key), results, counted=False, timed=True)
-    ok = results.cells["status"].eq("ok").groupby(results.cells["combo"])
-    table["seeds ok"] = [f"{good}/{size}" for good, size in zip(ok.sum(), ok.size(), strict=True)]
+            table[full] = _texts(key, results, counted=False, timed=True)
+    table["seeds ok"] = [f"{good}/{size}" for good, size in results.seeds_ok().itertuples(index=False)]
     return table
 
 
@@ -91,14 +91,7 @@ def compact(results: Results, table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     """
     if len(table) <= COMPACT_ROWS:
         return table, ""
-    about = results.combinations
-    solver = "solver.name" if "solver.name" in about else "solver" if "solver" in about else None
-    keys = [*results.other_axes, *([solver] if solver else [])]
-    nfe = results.over_seeds("nfe")["mean"].fillna(-1.0)
-    chosen, how = table, ""
-    if keys:
-        largest = nfe.groupby([about[key] for key in keys]).idxmax()
-        chosen, how = table.loc[sorted(largest)], ", each solver at its largest NFE"
+    chosen, how = table.loc[sorted(results.at_largest_nfe(results.settings))], ", each solver at its largest NFE"
     if len(chosen) > COMPACT_ROWS:
         chosen, how = chosen.head(COMPACT_ROWS), f"{how}, the first {COMPACT_ROWS} in the suite's order"
     return chosen, f"{len(chosen)} of {len(table)} combinations{how}."
@@ -111,9 +104,8 @@ def pivot(results: Results, score: Score) -> tuple[pd.DataFrame, pd.DataFrame]:
     """
     fits = [axis for axis in results.varied if len(results.labels(axis)) <= 12]
     across = next((axis for axis in fits if axis in results.solver_axes), fits[-1] if fits else None)
-    stats = results.over_seeds(score.key)
     frame = results.combinations[list(results.varied)].astype(str)
-    frame[score.key], frame["text"] = stats["mean"], _texts(stats, results)
+    frame[score.key], frame["text"] = results.over_seeds(score.key)["mean"], _texts(score.key, results)
     down = [axis for axis in results.varied if axis != across]
     if across is None:
         return frame[[*down, score.key]], frame[[*down, "text"]].rename(columns={"text": score.key})
@@ -127,19 +119,6 @@ def pivot(results: Results, score: Score) -> tuple[pd.DataFrame, pd.DataFrame]:
         wide = wide.where(wide.notna(), empty)
         tables.append(wide.reset_index() if down else wide.reset_index(drop=True))
     return tables[0], tables[1]
-
-
-def failures(results: Results) -> pd.DataFrame:
-    """A row per cell that is not ok, and per score that an ok cell lacks; `what` is `cell` or the metric."""
-    columns = ["cell", "seed", *results.axes, "status", "what", "reason"]
-    cells = results.cells.assign(what="cell")
-    bad = cells[cells["status"] != "ok"]
-    fine = cells.loc[cells["status"] == "ok", ["cell", *results.axes]]
-    lost = results.records[~results.records["status"].isin(["ok", ""])]
-    lost = lost[["cell", "seed", "status", "reason", "base"]].rename(columns={"base": "what"})
-    lost = lost.merge(fine.reset_index(drop=True), on="cell").drop_duplicates(["cell", "what"])
-    parts = [part.reindex(columns=columns) for part in (bad, lost) if len(part)]
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
 
 
 def published(results: Results) -> pd.DataFrame:
@@ -191,87 +170,6 @@ def published_text(results: Results) -> pd.DataFrame:
             "source": table["source"],
         }
     )
-
-
-def failure_groups(results: Results) -> pd.DataFrame:
-    """Failures that share status and reason in one row: how many, and the first of their cells in words."""
-    rows = failures(results)
-    table = []
-    for (status, what, reason), group in rows.groupby(["status", "what", "reason"], sort=False):
-        names = list(dict.fromkeys(_cell_name(row, results.varied) for row in group.to_dict("records")))
-        shown = "; ".join(names[:3]) + (f"; and {len(names) - 3} more" if len(names) > 3 else "")
-        table.append([status, what, str(len(group)), shown, reason or "not said"])
-    return pd.DataFrame(table, columns=["status", "of", "count", "where", "reason"])
-
-
-def claims(results: Results) -> pd.DataFrame:
-    """A row per claim: difference (positive: the claim's side does better), interval, seeds and words."""
-    about = ["seed", *results.axes, *(["solver.steps"] if "solver.steps" in results.cells else [])]
-    columns = ["base", "value", "n", "unit", "better", "device"]
-    cells = results.cells[["cell", *dict.fromkeys(about)]].reset_index(drop=True)
-    records = cells.merge(results.records[["cell", *columns]].rename(columns={"base": "metric"}), how="left")
-    given = ["claim", "metric", "better", "than", "by", "margin", "at"]
-    rows = []
-    for claim in results.suite["claims"]:
-        found = claim_difference(records, claim, results.axes)
-        inside = found.interval
-        rows.append(
-            {
-                **{key: claim.get(key) for key in ("claim", "metric", "better", "than", "by", "margin", "at")},
-                "unit": found.unit,
-                "difference": inside.mean,
-                "low": inside.low,
-                "high": inside.high,
-                "n": inside.n,
-                "of": found.of,
-                "pairs": found.pairs,
-                "words": claim_words(claim, found),
-            }
-        )
-    found_here = ["unit", "difference", "low", "high", "n", "of", "pairs", "words"]
-    return pd.DataFrame(rows, columns=[*given, *found_here])
-
-
-def claims_text(results: Results) -> pd.DataFrame:
-    """The claims as a table to read."""
-    table = claims(results)
-    means = table["difference"].astype(float)
-    halves = (table["high"] - table["low"]).astype(float) / 2
-    shown = [round_to_interval(mean, half) for mean, half in zip(means, halves, strict=True)]
-    seeds = [f"{n} of {of}" for n, of in zip(table["n"], table["of"], strict=True)]
-    kept = table[["claim", "metric", "better", "than"]].assign(difference=shown, seeds=seeds)
-    return kept.assign(**{"in words": table["words"]})
-
-
-def claim_words(claim: Mapping[str, Any], found: Difference) -> str:
-    """A claim's contrast in one sentence, without a verdict."""
-    inside, seeds = found.interval, f"{found.interval.n} of {found.of} seeds"
-    if not inside.n:
-        return f"No difference can be given: {found.note or 'no seed has all its scores'}."
-    amount = round_to_interval(abs(inside.mean), inside.half_width)
-    fair, ahead = ("higher", "lower") if found.direction != "higher" else ("lower", "higher")
-    word = ahead if inside.mean >= 0 else fair
-    at = f", at the largest {claim['at'].replace('nfe', 'NFE').replace('<=', '≤')}" if claim.get("at") else ""
-    unit = f" {found.unit}" if found.unit else ""
-    share = (1 if found.direction == "higher" else -1) * (claim.get("by") or 0.0)
-    times = f"{1 + share:g} times " if share else ""
-    text = (
-        f"The {claim['metric']} of ({claim['better']}) is {word} than {times}that of ({claim['than']}) "
-        f"by {amount}{unit}{at}"
-    )
-    if inside.n < 2:
-        return f"{text}; {seeds}, so there is no interval."
-    if inside.low > 0:
-        side = "the whole interval lies on the claim's side"
-    elif inside.high < 0:
-        side = "the whole interval lies against the claim"
-    else:
-        side = "the interval holds 0, so this does not tell the two apart"
-    if claim.get("margin"):
-        within = -claim["margin"] < inside.low and inside.high < claim["margin"]
-        side += f"; it {'lies within' if within else 'reaches beyond'} the margin of ±{claim['margin']:g}{unit}"
-    note = f" ({found.note})" if found.note else ""
-    return f"{text} (paired 95 % t interval, {seeds}); {side}{note}."
 
 
 def markdown(table: pd.DataFrame, text_columns: Sequence[str] = ()) -> str:
@@ -344,25 +242,23 @@ def _interval(key: str, results: Results) -> pd.DataFrame:
     return stats.rename(columns={"mean": key, "low": f"{key}_low", "high": f"{key}_high", "n": f"{key}_n"})
 
 
-def _texts(stats: pd.DataFrame, results: Results, counted: bool = True, timed: bool = False) -> list[str]:
-    """Means as text; with n where seeds are missing, and the cells' own status where all are."""
-    status = results.cells["status"].groupby(results.cells["combo"]).agg(lambda s: s[s != "ok"].head(1).sum())
+def _texts(key: str, results: Results, counted: bool = True, timed: bool = False) -> list[str]:
+    """Means over seeds as text; with n where seeds are missing, and how the value ended where all are.
+
+    Times whose seeds share one measurement have two digits, as a single one has.
+    """
+    stats, lost = results.over_seeds(key), results.lost(key)
     texts = []
     for combo, row in zip(stats.index, stats.to_dict("records"), strict=True):
-        text = round_to_interval(row["mean"], row["half"])
-        if timed and not row["half"] > 0:  # all seeds share one measurement: two digits, as for a single one
-            text = round_to_interval(row["mean"], math.nan)
-        if not row["n"] and counted:
-            text = str(status[combo] or "–")
-        elif row["n"] < row["of"] and counted:
-            text += f" ({row['n']:.0f}/{row['of']:.0f})"
-        texts.append(text)
+        if not row["n"]:
+            text = lost.get(combo, "–")
+        elif results.holds_excess(key):
+            text = round_with_ends(row["mean"], row["low"], row["high"])
+        else:
+            text = round_to_interval(row["mean"], math.nan if timed and not row["half"] > 0 else row["half"])
+        short = counted and 0 < row["n"] < row["of"]
+        texts.append(f"{text} ({row['n']:.0f}/{row['of']:.0f})" if short else text)
     return texts
-
-
-def _cell_name(row: Mapping[Any, Any], axes: Sequence[str]) -> str:
-    """A cell in words: its labels, or its seed where nothing varies."""
-    return ", ".join(f"{axis}={row[axis]}" for axis in axes) or f"seed {row['seed']}"
 
 
 def _plain_cell(value: object) -> str:

@@ -23,9 +23,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from bench.components import CHOICES, ROOMS
-from bench.suite.faults import Faults, Place, quoted, shown, unknown
+from bench.suite.faults import Faults, Place
 from bench.suite.reader import Entry, Node, as_mapping
 from bench.suite.values import Key, Value, Values, label_of, read_key
+from bench.words import quoted, shown, unknown
 
 ABLATION = "ablation"
 MODES = ("one_at_a_time", "leave_one_out")

@@ -11,6 +11,10 @@
 Cells pair within a seed on every factor that neither selector names. Axes that run in step, and an ablation,
 count as named together. With `at`, everything that varies the solver counts as named, since both sides then
 choose their own number of steps.
+
+A claim on an excess compares gaps, score^2 - floor^2, of which each excess is the signed root: only gaps can be
+averaged near the floor. Its difference and its `margin` are therefore in the score's unit squared. `by: 10%` still
+asks for nine tenths of the other side's excess, which is .81 of its gap.
 """
 
 from __future__ import annotations
@@ -25,17 +29,18 @@ from numpy.typing import NDArray
 
 from bench.automatic import AUTOMATIC, EXCESS
 from bench.components import FACTORS, Config, Tables
+from bench.nfe import Budget
 from bench.suite.axes import Dimension
-from bench.suite.faults import Faults, Place, shown, unknown
+from bench.suite.faults import Faults, Place
 from bench.suite.model import Cells, Claim
 from bench.suite.reader import Node, as_list, as_mapping, as_text
 from bench.suite.selectors import Finder, Term, as_selector, read_selector
+from bench.words import shown, unknown
 
 REQUIRED = ("claim", "metric", "better", "than")
 OPTIONAL = ("by", "margin", "at")
 PAIRS_MAX = 1_000_000
 _PERCENT = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*%")
-_BUDGET = re.compile(r"nfe\s*<=\s*([0-9]{1,9})")
 
 
 @dataclass(frozen=True)
@@ -140,11 +145,11 @@ def _margin(node: Node, faults: Faults) -> float | None:
 
 
 def _at(node: Node, faults: Faults) -> str | None:
-    match = _BUDGET.fullmatch(node.value.strip()) if isinstance(node.value, str) else None
-    if not match or int(match[1]) == 0:
-        faults.add(node.place, f"must be a budget such as `nfe <= 20`, got {shown(node.plain)}")
+    try:
+        return str(Budget.parse(node.plain))
+    except ValueError as error:
+        faults.add(node.place, str(error))
         return None
-    return f"nfe <= {int(match[1])}"
 
 
 def pair(draft: Draft, cells: Cells, dimensions: Sequence[Dimension], faults: Faults) -> Claim | None:

@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 
 from bench.components import CHOICES, FACTORS, Config
 from bench.suite.axes import Dimension
-from bench.suite.faults import Faults, Place, quoted, shown, unknown
+from bench.suite.faults import Faults, Place
 from bench.suite.model import Cells, text_of
 from bench.suite.reader import Node, as_list, as_mapping
 from bench.suite.values import Key, Value, Values, label_of, merged, read_key, resolved
+from bench.words import quoted, shown, unknown
 
 CELLS_MAX = 1_000_000
 Ints = NDArray[np.int32]

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
-import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from bench.errors import Fault, SuiteError
 
@@ -45,28 +43,3 @@ class Faults:
     def error(self) -> SuiteError:
         """Every mistake noted so far as one error."""
         return SuiteError([Fault(self.file, *place, message) for place, message in self._at.items()])
-
-
-def shown(value: Any) -> str:
-    """A value as a message quotes it: JSON on one line, shortened past 60 characters."""
-    text = json.dumps(value, ensure_ascii=False, default=str)
-    return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-def quoted(text: str) -> str:
-    """A name as a message quotes it: 'huen', on one line and shortened past 60 characters."""
-    return repr(text if len(text) <= 60 else f"{text[:57]}...")
-
-
-def hint(word: str, known: Iterable[str]) -> str:
-    """`Did you mean 'heun'? Known: euler, heun.`: the nearest known name, if one is near, and the list."""
-    names = list(dict.fromkeys(known))
-    near = difflib.get_close_matches(word, names, n=1, cutoff=0.55)
-    question = f"Did you mean {quoted(near[0])}? " if near else ""
-    more = f", ... ({len(names) - 40} more)" if len(names) > 40 else ""
-    return f"{question}Known: {', '.join(names[:40]) or 'none'}{more}."
-
-
-def unknown(title: str, word: str, known: Iterable[str]) -> str:
-    """`no solver named 'huen'. Did you mean 'heun'? Known: dopri5, euler, heun.`."""
-    return f"no {title} named {quoted(word)}. {hint(word, known)}"

@@ -14,7 +14,6 @@ plugins: [my_paths.py]          files beside the suite
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,7 +26,7 @@ from bench.errors import ComponentError, UsageError
 from bench.suite.axes import Dimension, read_dimensions
 from bench.suite.claims import Draft, pair, read_claims, renumbered, value_names
 from bench.suite.expand import Expansion, read_included
-from bench.suite.faults import Faults, Place, hint, quoted, shown, unknown
+from bench.suite.faults import Faults, Place
 from bench.suite.model import Cells, Claim, Exclusion, Suite, selector_text
 from bench.suite.profiles import NAME, NAMES, PLAIN, read_profiles
 from bench.suite.published import match, read_published
@@ -35,6 +34,7 @@ from bench.suite.published import renumbered as kept_cells
 from bench.suite.reader import Node, as_list, as_mapping, as_text, read_yaml
 from bench.suite.selectors import Finder, NoMatch, Term, as_selector, read_selector, split_values
 from bench.suite.values import Value, Values, default_value, merged, read_key, resolved
+from bench.words import hint, meant, quoted, shown, unknown
 
 KEYS = (
     "suite", "question", "seeds", "base", "grid", "zip", "ablate", "include", "exclude", "metrics", "claims",
@@ -94,8 +94,7 @@ def _bytes(file: str | Path) -> bytes:
             beside = [str(path) for path in sorted(Path(file).parent.glob("*.yaml"))]
         except (OSError, ValueError):
             beside = []
-        near = difflib.get_close_matches(str(file), beside, n=1)
-        raise UsageError(f"{file}: {said}.{f' Did you mean {near[0]!r}?' if near else ''}") from error
+        raise UsageError(f"{file}: {said}. {meant(str(file), beside)}".rstrip()) from error
 
 
 def _plugins(node: Node | None, folder: Path, faults: Faults) -> tuple[Tables, tuple[str, ...], bool]:

@@ -15,9 +15,10 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from bench.components import CHOICES, FACTORS, SETTINGS
 from bench.suite.axes import labelled
-from bench.suite.faults import Faults, shown, unknown
+from bench.suite.faults import Faults
 from bench.suite.reader import Entry, Node, as_mapping
 from bench.suite.values import Key
+from bench.words import shown, unknown
 
 PLAIN = "quick"
 """The name by which the file without any profile can be asked for."""

@@ -17,10 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.suite.claims import read_value_name
-from bench.suite.faults import Faults, Place, shown, unknown
+from bench.suite.faults import Faults, Place
 from bench.suite.model import Cells, Published, selector_text
 from bench.suite.reader import Node, as_list, as_mapping, as_text
 from bench.suite.selectors import Finder, Term, as_selector, read_selector
+from bench.words import shown, unknown
 
 KEYS = ("where", "metric", "mean", "sd", "n", "source")
 

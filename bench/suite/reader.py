@@ -29,7 +29,8 @@ from ruamel.yaml.events import (
 from ruamel.yaml.reader import ReaderError
 
 from bench.errors import Fault, SuiteError
-from bench.suite.faults import Faults, Place, quoted, shown
+from bench.suite.faults import Faults, Place
+from bench.words import quoted, shown
 
 Scalar = str | int | float | bool | None
 DEPTH = 16

@@ -13,10 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.components import CHOICES, FACTORS, SETTINGS, Config
-from bench.suite.faults import Faults, Place, hint, quoted, unknown
+from bench.suite.faults import Faults, Place
 from bench.suite.model import Cells, Selector, Value, text_of
 from bench.suite.reader import Node, as_mapping, scalar
 from bench.suite.values import resolved
+from bench.words import hint, quoted, unknown
 
 Mask = NDArray[np.bool_]
 

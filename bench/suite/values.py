@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from bench.components import CHOICES, FACTORS, ROOMS, SETTINGS, Config, Problem, Tables, choice, parameters
-from bench.suite.faults import Faults, Place, hint, quoted, shown, unknown
+from bench.suite.faults import Faults, Place
 from bench.suite.model import text_of
 from bench.suite.reader import Entry, Node
+from bench.words import hint, quoted, shown, unknown
 
 
 @dataclass(frozen=True)

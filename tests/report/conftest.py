@@ -12,6 +12,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from bench.automatic import AUTOMATIC
+
 FAMILIES = {"euler": 1, "heun": 2, "rk4": 4}
 NUMERIC = {"train_seconds": 12.0, "parameters": 33538.0, "train_loss": 0.81, "rejected_steps": 0.0}
 
@@ -135,7 +137,7 @@ def rows(
                     **{axis: cell[axis] for axis in axes},
                     "metric": metric,
                     "value": value if cell["status"] == "ok" else "",
-                    "unit": unit.get(metric, "s" if "seconds" in metric else ""),
+                    "unit": AUTOMATIC[metric].unit if metric in AUTOMATIC else unit.get(metric, ""),
                     "better": "none" if metric in NUMERIC else "lower",
                     "n": cell.get("sampling.n", 1024),
                     "repeats": 2,

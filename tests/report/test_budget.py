@@ -1,5 +1,7 @@
 """The error budget's figure: one for the run instead of one for each part."""
 
+import pytest
+
 from bench.report import budget, write_report
 from bench.report.curves import score_vs_nfe
 from bench.report.results import load_results
@@ -69,6 +71,20 @@ def test_the_axis_leaves_out_what_is_0_and_the_rows_hold_every_combination(make_
     hollow = [line for line in panels[0].get_lines() if line.get_markerfacecolor() == "white"]
     assert len(hollow) == 4 + 2  # no path error anywhere, no target error on the straight path
     assert all(line.get_xdata()[0] == low for line in hollow)
+
+
+def test_the_excess_is_a_bar_over_its_interval(make_run):
+    def straddling(cell):
+        return {**parts(cell), "wasserstein_excess": [0.09, -0.06, 0.14][cell["seed"]]}
+
+    (drawing,) = budget.budget(load_results(make_run(AXES, measure=straddling, values=VALUES)))
+    ax = drawing.figure.axes[0]
+    bars = [line.get_xdata()[0] for line in ax.get_lines() if line.get_linewidth() == 2]
+    gap = (0.09**2 - 0.06**2 + 0.14**2) / 3
+    assert bars == pytest.approx([gap**0.5] * 4)
+    low, _ = ax.get_xlim()
+    starts = [band.get_paths()[0].vertices[:, 0].min() for band in ax.collections]
+    assert starts == pytest.approx([low] * 4), "the interval goes below 0 and so ends where the axis does"
 
 
 def test_a_run_without_all_parts_has_no_budget(make_run):

@@ -8,6 +8,7 @@ import pytest
 
 from bench.errors import StoreError
 from bench.report import tables
+from bench.report.claims import claims
 from bench.report.results import load_results
 from bench.stats import mean_interval
 
@@ -35,11 +36,23 @@ def test_headline_is_mean_and_interval_over_seeds_beside_floor_and_excess(make_r
     row = headline.iloc[1]
     mine = records[(records["path"] == "straight") & (records["solver"] == "heun")]
     for metric in ("wasserstein", "wasserstein_floor", "wasserstein_excess", "mmd", "mmd_floor", "nfe"):
-        wanted = mean_interval(pd.to_numeric(mine.loc[mine["metric"] == metric, "value"]))
+        values = pd.to_numeric(mine.loc[mine["metric"] == metric, "value"])
+        wanted = mean_interval(values**2 if metric.endswith("_excess") else values)
+        if metric.endswith("_excess"):
+            wanted = wanted._replace(mean=wanted.mean**0.5, low=wanted.low**0.5, high=wanted.high**0.5)
         found = [float(row[metric]), float(row[f"{metric}_low"]), float(row[f"{metric}_high"]), int(row[f"{metric}_n"])]
         assert found == pytest.approx([wanted.mean, wanted.low, wanted.high, wanted.n])
     assert (row["seeds_ok"], row["seeds_of"]) == (3, 3)
     assert "mmd_excess" not in headline
+
+
+def test_an_excess_stands_as_the_root_of_its_mean_gap_with_both_ends(make_run):
+    def measure(cell):
+        over = [0.089, -0.057, 0.139][cell["seed"]]
+        return {"wasserstein": 0.2, "wasserstein_floor": 0.1, "wasserstein_excess": over, "nfe": 10.0}
+
+    results = load_results(make_run(AXES, measure=measure))
+    assert tables.headline_text(results)["wasserstein excess"].tolist() == ["0.09 (-0.14 to 0.19)"] * 4
 
 
 def test_a_diverged_cell_is_counted_and_not_averaged_away(make_run):
@@ -58,21 +71,6 @@ def test_a_diverged_cell_is_counted_and_not_averaged_away(make_run):
 def test_a_combination_without_any_score_says_why(make_run):
     results = load_results(make_run(AXES, change=fail("timeout", path="noisy", solver="heun")))
     assert tables.headline_text(results)["wasserstein ↓"].iloc[3] == "timeout"
-    groups = tables.failure_groups(results)
-    assert groups[["status", "count", "where"]].to_numpy().tolist() == [["timeout", "3", "path=noisy, solver=heun"]]
-
-
-def test_a_metric_that_fails_on_a_good_cell_is_a_failure_of_its_own(make_run):
-    folder = make_run(AXES)
-    records = read(folder, "records")
-    lost = (records["cell"] == 4) & (records["metric"] == "mmd")
-    records["value"] = records["value"].astype(object)
-    records.loc[lost, ["value", "status", "reason"]] = ["", "failed", "no number"]
-    records.to_csv(folder / "tables" / "records.csv", index=False)
-    results = load_results(folder)
-    assert tables.failures(results)[["cell", "what", "reason"]].to_numpy().tolist() == [[4, "mmd", "no number"]]
-    row = tables.headline(results).iloc[1]
-    assert (row["mmd_n"], row["wasserstein_n"]) == (2, 3)
 
 
 def test_sample_sizes_do_not_share_a_column(make_run):
@@ -145,7 +143,7 @@ def test_claims_are_worded_by_the_side_on_which_the_interval_lies(make_run):
     fair = [[s, 6 + s] for s in range(3)] + [[3 + s, 9 + s] for s in range(3)]
     turned = [[b, a] for a, b in fair]
     results = load_results(make_run(AXES, claims=[stated(fair), stated(turned), stated([])]))
-    table = tables.claims(results)
+    table = claims(results)
     assert table["difference"][0] == pytest.approx(-table["difference"][1])
     assert table["difference"][0] > 0
     assert "is lower than" in table["words"][0]
@@ -153,6 +151,19 @@ def test_claims_are_worded_by_the_side_on_which_the_interval_lies(make_run):
     assert "against the claim" in table["words"][1]
     assert table["words"][2].startswith("No difference can be given")
     assert table["n"].tolist() == [3, 3, 0]
+
+
+def test_a_claim_on_an_excess_speaks_of_gaps_and_squared_units(make_run):
+    common = {"metric": "wasserstein_excess", "by": 0.1, "margin": 0.5, "at": "nfe <= 20", "claim": "c"}
+    stated = {**common, "better": "path=straight", "than": "path=noisy", "pairs": [[s, 6 + s] for s in range(3)]}
+    row = claims(load_results(make_run(AXES, claims=[stated]))).iloc[0]
+    assert row["unit"] == "data units²"
+    for words in (
+        "The squared wasserstein_excess (score² − floor², signed) of (path=straight) is lower than 0.81 times that of",
+        " data units², at the largest NFE ≤ 20",
+        "the margin of ±0.5 data units²",
+    ):
+        assert words in row["words"]
 
 
 def test_a_published_number_is_graded_by_what_it_predicts_and_only_where_no_seed_is_missing(make_run):

@@ -37,7 +37,7 @@ def test_seconds_are_the_groups_own_newest_first(tmp_path):
 def test_seconds_are_at_most_a_hundred(tmp_path):
     store = Store(tmp_path)
     for number in range(103):
-        store.publish_score("time", KEY, code(number), {"group": "g", "seconds": number})
+        store.publish_score("train_time", KEY, code(number), {"group": "g", "seconds": number})
     assert store.seconds("g") == [float(number) for number in range(102, 2, -1)]
 
 

@@ -216,7 +216,7 @@ def test_names_that_are_no_entry_are_refused(root):
     for kind, key, code in [("trian", KEY, CODE), ("train", "../x", CODE), ("train", KEY, "B")]:
         with pytest.raises(ValueError, match=r"kind must be|hexadecimal"):
             store.find(kind, key, code)
-    with pytest.raises(ValueError, match="one of score, floor, time"):
+    with pytest.raises(ValueError, match="one of floor, score, train_time"):
         store.publish_score("train", KEY, CODE, {})
     with pytest.raises(ValueError, match="one of train, sample, reference"):
         store.publish("score", KEY, CODE, folder, {})
