@@ -4,6 +4,7 @@ SUITE ?= suites/quick.yaml suites/mnist.yaml
 PROFILE ?=
 DEVICE ?= auto
 PYTHON ?= python3
+MICRO ?=
 BIN := .venv/bin
 
 # The checksum in the stamps' names makes an install follow the file's content, not its date.
@@ -36,7 +37,7 @@ lint: $(DEV) ## check format, rules, types and import directions
 	$(BIN)/lint-imports
 
 micro: $(DEV) ## measure the speed of the inner loops, as ratios
-	$(BIN)/pytest tests/micro --benchmark-only
+	$(BIN)/pytest tests/micro --benchmark-only $(MICRO)
 
 clean: ## remove the virtual environment, the store and caches; generated results stay
 	rm -rf .venv results/store .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .benchmarks

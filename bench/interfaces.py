@@ -333,7 +333,7 @@ class Exact:
 
 @dataclass(frozen=True)
 class Given:
-    """What a metric may look at; it gets exactly the inputs that it declares, the rest is None.
+    """What a metric may look at; it gets exactly the inputs that it declares (`bench.inputs`), the rest is None.
 
     | input | what |
     | --- | --- |
@@ -368,10 +368,6 @@ class Given:
     prepared: NDArray[np.generic] | None = None
     seed: int = 0
     repeat: int = 0
-
-
-INPUTS = ("samples", "start", "trajectory", "reference", "floor", "law", "training", "field", "oracle")
-"""Every input that a metric may declare; `Given` says what each is."""
 
 
 class Preparation(ABC):

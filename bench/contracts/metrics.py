@@ -12,7 +12,8 @@ import numpy as np
 from bench.contracts.require import Law, close, holds, significant, unchanged
 from bench.contracts.specimen import specimen
 from bench.errors import Unavailable, Undefined
-from bench.interfaces import INPUTS, Given, Metric
+from bench.inputs import INPUTS
+from bench.interfaces import Given, Metric
 from bench.seeds import numpy_stream
 
 if TYPE_CHECKING:

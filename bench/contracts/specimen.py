@@ -3,62 +3,76 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
 
-from bench.couplings import Independent
+from bench import reference, sample
 from bench.datasets.mixtures import Gaussian, GaussianMixture
-from bench.exact import exact, integrate
+from bench.inputs import INPUTS
 from bench.interfaces import Given
+from bench.nets.oracle import Oracle
 from bench.paths import Linear
-from bench.seeds import stream, uniforms
+from bench.score import Fetched
+from bench.settings import Sampling
 from bench.solvers.fixed import Euler
+from bench.task import Array
 
-N = 128
-FRAMES = 11
-STEPS = 20
+SAMPLING = Sampling(n=128, repeats=1)
+STEPS, POINTS = 20, 64
 
 
 def specimen(inputs: tuple[str, ...]) -> Given:
-    """A `Given` with these inputs alone, as fresh copies; they are the same each time.
+    """A `Given` with these inputs alone, obtained as a worker does, as fresh copies; they are the same each time.
 
     Samples of the three-Gaussian mixture, drawn by 20 Euler steps of its exact velocity under the linear path.
     """
-    whole = _whole()
-    names = set(inputs)
-    names |= {"times"} if "trajectory" in names else set()
-    names |= {"start_scale"} if {"start", "field"} & names else set()
-    names |= {"integrate"} if {"field", "oracle"} & names else set()
-    held: dict[str, Any] = {name: _copy(getattr(whole, name)) for name in names}
+    found = Fetched()
+    for name in inputs:
+        found = found | INPUTS[name].fetch(_Cell())
+    held = {name: value.copy() if isinstance(value, np.ndarray) else value for name, value in found.at(0).items()}
     return Given(**held)
 
 
-def _copy(value: Any) -> Any:
-    return value.copy() if isinstance(value, np.ndarray) else value
+class _Cell:
+    """The cell's jobs as `bench.task.Task`."""
+
+    seed, replica = 0, 0
+    device = torch.device("cpu")
+    options: Mapping[str, Any] = {"floor": "flow"}
+
+    def component(self, role: str) -> Any:
+        """Who plays a role."""
+        return _roles()[role]
+
+    def array(self, kind: str, name: str) -> Array:
+        """An array that the cell's sampling or its reference made."""
+        return _made(kind)[name]
+
+    def find(self, kind: str, name: str) -> Array | None:
+        """Nothing is prepared."""
+        return None
+
+    def weights(self, name: str) -> None:
+        """Nothing is trained."""
+
+    def report(self, done: int, total: int) -> None:
+        """Nobody waits."""
 
 
 @functools.cache
-def _whole() -> Given:
-    law, path = GaussianMixture(), Linear()
-    known = exact(law, Gaussian(), Independent(), path, "exact")
-    z, even = (uniforms(0, f"contract/{part}", 0, N, 2, quasi=True) for part in ("start", "even"))
-    start, times = Gaussian().from_uniform(z), torch.linspace(0, 1, FRAMES, dtype=torch.float64)
-    states = Euler(STEPS).solve(known.velocity, torch.from_numpy(start), times).states
-    reference = law.from_uniform(uniforms(0, "contract/reference", 0, N, law.coordinates, quasi=True))
-    perfect = integrate(known.velocity, torch.from_numpy(Gaussian().from_uniform(even)), 2 * STEPS)
-    return Given(
-        samples=states[-1].numpy(),
-        reference=reference,
-        trajectory=states.numpy(),
-        times=times.numpy(),
-        start=start,
-        start_scale=path.start_scale,
-        floor=perfect.numpy(),
-        law=law,
-        training=law.draw(N // 2, 0, stream(0, "contract/training")).double().numpy(),
-        field=known.velocity,
-        oracle=known,
-        integrate=integrate,
-    )
+def _roles() -> dict[str, Any]:
+    law = GaussianMixture()
+    return {
+        "dataset": GaussianMixture(points=POINTS), "law": law, "known": law, "source": Gaussian(), "path": Linear(),
+        "target": "exact", "prediction": "velocity", "clock": "noise_at_0", "direction": "forward", "net": Oracle(),
+        "solver": Euler(STEPS), "sampling": SAMPLING, "coupling": None,
+    }  # fmt: skip
+
+
+@functools.cache
+def _made(kind: str) -> Mapping[str, Array]:
+    stage = {"sample": sample.run, "reference": reference.run}[kind]
+    return stage(_Cell()).arrays

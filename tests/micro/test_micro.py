@@ -61,7 +61,7 @@ def net():
 
 @training
 def test_bare_loop(benchmark, job, net):
-    x_t, tau, target = draw(job, 0, 1)
+    x_t, tau, target, _ = draw(job, 0, 1)
     optimizer = torch.optim.Adam(net.parameters(), lr=1e-3, fused=True)
 
     def steps():
