@@ -239,8 +239,8 @@ def _verdict(done: Results, cells: Any, table: Any) -> int:
     well = table["cell"].isin(cells.loc[cells["status"] == "ok", "cell"])
     lost = table[well & ~table["status"].isin(["ok", "skipped"])]
     for metric, rows in lost.groupby("metric", sort=False):
-        reasons = "; ".join(dict.fromkeys(rows["reason"]))
-        err.print(f"{metric}: no value in {len(rows)} of {len(cells)} cells: {reasons}")
+        told = "; ".join(dict.fromkeys(rows["reason"]))
+        err.print(f"{metric}: no value in {len(rows)} of {len(cells)} cells: {told}")
     return FAILED if bad or len(lost) else OK
 
 

@@ -231,7 +231,7 @@ def _usable(name: str, cls: type, where: str) -> None:
 
 
 def _usable_metric(name: str, cls: type[interfaces.Metric], where: str) -> None:
-    """Raise ComponentError where a metric says nothing, takes the harness's own names, or asks for what is not there."""
+    """Raise ComponentError where a metric says nothing, takes names of the harness, or asks for what is not there."""
     if not getattr(cls, "values", None):
         example = f'values = {{"{cls.__name__.lower()}": Measured(unit, direction)}}'
         raise ComponentError(f"{where}: a metric says what it returns; add {example}")

@@ -21,9 +21,10 @@ from bench.task import Task
 class Needs:
     """What a number depends on beside its seed and replica; a key is made of nothing else.
 
-    factors: roles taken whole. A role is a factor, or `law` (the data set without what only concerns training), or `known`
-    (what the oracle knows: its finite training set, or the law; nets that are trained have none). fields: single fields of a
-    settings factor, `sampling.n`, or the data set's shape. upstream: kinds of job whose entries are read.
+    factors: roles taken whole. A role is a factor, or `law` (the data set without what only concerns training), or
+    `known` (what the oracle knows: its finite training set, or the law; nets that are trained have none). fields:
+    single fields of a settings factor, `sampling.n`, or the data set's shape. upstream: kinds of job whose entries are
+    read.
     """
 
     factors: tuple[str, ...] = ()

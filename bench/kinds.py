@@ -14,9 +14,9 @@ class Kind:
     """One kind of job.
 
     form: how its result stands in the store, a folder of arrays or a file of numbers. on_device: done where the user
-    asked for it, else on the CPU. together: how jobs of the kind share a process: "no" (one process a job), "in turn" (short
-    ones, each reported as it ends), "as one" (a cohort of trainings; all of a run's stopwatches in interleaved
-    rounds). alone: only when nothing else runs. plural: what people call several.
+    asked for it, else on the CPU. together: how jobs of the kind share a process: "no" (one process a job), "in turn"
+    (short ones, each reported as it ends), "as one" (a cohort of trainings; all of a run's stopwatches in interleaved
+    rounds). alone: only when nothing else runs.
     """
 
     name: str
@@ -24,20 +24,19 @@ class Kind:
     on_device: bool
     together: Literal["no", "in turn", "as one"]
     alone: bool
-    plural: str
 
 
 KINDS: dict[str, Kind] = {
     kind.name: kind
     for kind in (
-        Kind("train", "folder", on_device=True, together="as one", alone=False, plural="trainings"),
-        Kind("reference", "folder", on_device=False, together="no", alone=False, plural="references"),
-        Kind("prepared", "folder", on_device=False, together="no", alone=False, plural="preparations"),
-        Kind("sample", "folder", on_device=True, together="in turn", alone=False, plural="samplings"),
-        Kind("floor", "file", on_device=False, together="in turn", alone=False, plural="floors"),
-        Kind("score", "file", on_device=False, together="in turn", alone=False, plural="scores"),
-        Kind("train_time", "file", on_device=True, together="as one", alone=True, plural="timings of training"),
-        Kind("sample_time", "file", on_device=True, together="as one", alone=True, plural="timings of sampling"),
+        Kind("train", "folder", on_device=True, together="as one", alone=False),
+        Kind("reference", "folder", on_device=False, together="no", alone=False),
+        Kind("prepared", "folder", on_device=False, together="no", alone=False),
+        Kind("sample", "folder", on_device=True, together="in turn", alone=False),
+        Kind("floor", "file", on_device=False, together="in turn", alone=False),
+        Kind("score", "file", on_device=False, together="in turn", alone=False),
+        Kind("train_time", "file", on_device=True, together="as one", alone=True),
+        Kind("sample_time", "file", on_device=True, together="as one", alone=True),
     )
 }
 """Every kind, in the order in which jobs are handed out: the longest first, and what must be alone at the end."""

@@ -1,7 +1,7 @@
 """Suite -> jobs and their keys: train once, evaluate many.
 
-A job's key is a hash of what its row in `bench.stages` and `bench.inputs` declares, resolved, of its upstream keys, and of
-nothing else. Device, workers, labels and file paths are never part of a key. Components are resolved once per
+A job's key is a hash of what its row in `bench.stages` and `bench.inputs` declares, resolved, of its upstream keys, and
+of nothing else. Device, workers, labels and file paths are never part of a key. Components are resolved once per
 distinct value, and hashes of what cells share are made once; cells stay index columns throughout.
 """
 
@@ -23,7 +23,7 @@ from bench.inputs import FLOOR_INPUTS, INPUTS, Needs
 from bench.interfaces import ProcessSolver
 from bench.reference import floor_kind
 from bench.refusals import refusal, without_score
-from bench.stages import LAW, STAGES, TRAINING, Stage
+from bench.stages import LAW, NOTHING, STAGES, TRAINING, Stage
 
 if TYPE_CHECKING:
     from bench.suite import Suite
@@ -77,9 +77,7 @@ class Roles:
             above = self.shared.parts(needs) if self.shared else ()
             mine = [f"{role}={self.own[role].digest}" for role in needs.factors if role in self.own]
             mine += [
-                f"{name}={json.dumps(self._field(name))}"
-                for name in needs.fields
-                if name.partition(".")[0] in self.own
+                f"{name}={json.dumps(self._field(name))}" for name in needs.fields if name.partition(".")[0] in self.own
             ]
             parts = (*above, *mine)
             known = self._parts[needs] = parts if self.shared else (_digest(parts),)
@@ -367,7 +365,7 @@ class _Planner:
         stage: Stage,
         known: _Shared,
         roles: Roles,
-        more: Needs = Needs(),  # noqa: B008 - frozen
+        more: Needs = NOTHING,
         *,
         upstream: Mapping[str, JobId | None] | None = None,
         metric: Config | None = None,

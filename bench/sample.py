@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from bench.diffusion import brownian, process_of
 from bench.errors import Diverged, WrongShape
-from bench.interfaces import Dataset, Field, Net, Path, ProcessSolver, Solution, Solver
+from bench.interfaces import Dataset, Field, Path, ProcessSolver, Solution, Solver
 from bench.predictions import asked_time, velocity_of
 from bench.reference import start_noise
 from bench.seeds import global_stream, salted, uniforms

@@ -87,8 +87,8 @@ def score(
 ) -> dict[str, list[float]]:
     """Each of the metric's values, one number a repeat.
 
-    The metric sees exactly what was fetched: the inputs that it declares. Raises WrongAnswer where a value is missing or not finite, and
-    Undefined where the metric has no value for such a cell.
+    The metric sees exactly what was fetched: the inputs that it declares. Raises WrongAnswer where a value is missing or
+    not finite, and Undefined where the metric has no value for such a cell.
     """
     values: dict[str, list[float]] = {name: [] for name in metric.values}
     for repeat in range(fetched.repeats):
@@ -106,8 +106,8 @@ def _checked(metric: Metric, answer: Mapping[str, Any]) -> dict[str, list[float]
     missing = [value for value in metric.values if value not in answer]
     if missing:
         raise WrongAnswer(
-            f"{name} answers {', '.join(sorted(answer)) or 'nothing'} and declares {', '.join(metric.values)}; return a "
-            f"number for {', '.join(missing)}, or take it out of `values`"
+            f"{name} answers {', '.join(sorted(answer)) or 'nothing'} and declares {', '.join(metric.values)}; return "
+            f"a number for {', '.join(missing)}, or take it out of `values`"
         )
     found = {value: [float(number) for number in answer[value]] for value in metric.values}
     bad = [(value, number) for value, numbers in found.items() for number in numbers if not math.isfinite(number)]

@@ -14,6 +14,7 @@ from bench import reference, sample, score, timing, train
 from bench.inputs import SAMPLES, Needs
 from bench.kinds import KINDS
 
+NOTHING = Needs()
 TRAINING = ("dataset", "source", "coupling", "path", "target", "prediction", "clock", "net", "training")
 
 
@@ -25,15 +26,13 @@ class Stage:
     """
 
     run: Callable[..., Any]
-    needs: Needs = Needs()
+    needs: Needs = NOTHING
     code: tuple[Callable[..., Any], ...] = ()
 
 
 STAGES: dict[str, Stage] = {
     "train": Stage(train.run_together, Needs(TRAINING)),
-    "reference": Stage(
-        reference.run, Needs(("law",), ("sampling.n", "sampling.repeats", "sampling.reference"))
-    ),
+    "reference": Stage(reference.run, Needs(("law",), ("sampling.n", "sampling.repeats", "sampling.reference"))),
     "prepared": Stage(reference.prepare, Needs(("law",))),
     "sample": Stage(sample.run, SAMPLES),
     "floor": Stage(score.run_floor),

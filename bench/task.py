@@ -74,6 +74,6 @@ class Declared:
         """Only reached for what was not declared."""
         held = ", ".join(sorted(name for name in self.__dict__ if not name.startswith("_")))
         raise AttributeError(
-            f"{self.__dict__.get('_factor')}.{name} is read, and the job declares {held or 'no field of it'}; name it in "
-            "its row in bench/inputs.py or bench/stages.py, so that it is part of the key"
+            f"{self.__dict__.get('_factor')}.{name} is read, and the job declares {held or 'no field of it'}; name it "
+            "in its row in bench/inputs.py or bench/stages.py, so that it is part of the key"
         )

@@ -58,7 +58,7 @@ class Inline:
     def events(self, timeout):
         made = {"started": Started, "progressed": Progressed, "ended": Ended}
         taken, self.sent = self.sent, []
-        return [made[one["event"]](one["job"], **{k: v for k, v in one.items() if k not in {"event", "job"}}) for one in taken]
+        return [made[one.pop("event")](one.pop("job"), **one) for one in map(dict, taken)]
 
     def stop(self):
         self.sent = []

@@ -99,6 +99,23 @@ def test_a_plugin_needs_no_edit_of_the_package(bench, tmp_path):
     assert "1 cells" in done.stdout
 
 
+OWN = """
+from dataclasses import dataclass
+from bench.interfaces import Measured, Metric
+
+@dataclass(frozen=True)
+class Own(Metric):
+    "A metric of one's own."
+    values = {"VALUE": Measured("1", "lower")}
+    inputs = ("INPUT",)
+
+    def measure(self, given):
+        return {"VALUE": 0.0}
+
+METRICS = {"own": Own}
+"""
+
+
 @pytest.mark.parametrize(
     ("code", "said"),
     [
@@ -110,6 +127,20 @@ def test_a_plugin_needs_no_edit_of_the_package(bench, tmp_path):
             "class Mute(Metric):\n    'Says nothing.'\n\n    def measure(self, given):\n        return {}\n\n"
             "METRICS = {'mute': Mute}",
             "a metric says what it returns",
+        ),
+        *(
+            (OWN.replace("VALUE", value).replace("INPUT", asked), words)
+            for value, asked, words in (
+                (
+                    "nfe",
+                    "samples",
+                    "METRICS['own']: 'nfe' is a value that every cell has already (evaluations)",
+                ),
+                ("score_seconds", "samples", "'score_seconds' is a value that every cell has already (s)"),
+                ("spread_floor", "samples", "names that end in '_floor' stand beside the score of the name before it"),
+                ("w_excess", "samples", "names that end in '_excess' stand beside"),
+                ("own", "sample", "no input named 'sample' among `inputs`. Known: samples, start"),
+            )
         ),
     ],
 )

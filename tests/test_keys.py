@@ -39,14 +39,19 @@ PICTURES = {
         "sampling": {"n": 16, "repeats": 1, "guidance": 2},
     },
     "metrics": [
-        *({"name": name, "extractor": "pixels"} for name in sorted(ON_PICTURES - {"class_histogram"} - {"nearest_training_image"})),
+        *(
+            {"name": name, "extractor": "pixels"}
+            for name in sorted(ON_PICTURES - {"class_histogram", "nearest_training_image"})
+        ),
         "nearest_training_image",
         {"name": "log_likelihood", "steps": 1, "points": 2, "probes": 1},
     ],
 }
 
 FACTOR_CHANGES = {
-    "dataset": [{"name": "gaussian_mixture", "points": 65}, {"name": "gaussian_mixture"}, {"name": "two_gaussians", "points": 64}],
+    "dataset": [
+        {"name": "gaussian_mixture", "points": 65}, "gaussian_mixture", {"name": "two_gaussians", "points": 64},
+    ],
     "source": ["eight_gaussians"],
     "coupling": ["ot", "class_wise"],
     "path": [{"name": "noisy_bridge", "s": 0.6}, "linear", "vp"],
@@ -55,9 +60,11 @@ FACTOR_CHANGES = {
     "clock": ["data_at_0"],
     "net": [{"name": "mlp", "width": 9, "depth": 1}, "oracle"],
     "direction": ["reversed_field"],
-    "solver": [{"name": "euler", "steps": 4}, {"name": "heun", "steps": 2}, "dopri5", {"name": "euler_maruyama", "steps": 3}],
+    "solver": [
+        {"name": "euler", "steps": 4}, {"name": "heun", "steps": 2}, "dopri5", {"name": "euler_maruyama", "steps": 3},
+    ],
     "replica": [1],
-}
+}  # fmt: skip
 
 TRAINING_CHANGES = {
     "steps": 13, "batch": 17, "optimizer": "adamw", "learning_rate": 2e-3, "weight_decay": 0.1, "schedule": "cosine",

@@ -36,6 +36,10 @@ def run(job):
     return train.train(job, CPU, lambda *_: None)
 
 
+def fresh(job):
+    return train.initialised(job.net, job.dataset.shape, job.seed, job.replica)
+
+
 def test_same_job_same_bits_and_another_seed_or_replica_other_ones(job):
     first, again = run(job), run(job)
     assert (first.losses == again.losses).all()
@@ -115,7 +119,7 @@ def test_the_loss_falls(job):
 
 def test_ema_is_the_running_mean_of_the_weights(job):
     job = replace(job, training=replace(job.training, ema=0.5, steps=1))
-    trained, start = run(job), {k: v.clone() for k, v in train.initialised(job.net, job.dataset.shape, job.seed, job.replica).state_dict().items()}
+    trained, start = run(job), {name: value.clone() for name, value in fresh(job).state_dict().items()}
     for name, value in trained.weights["ema"].items():
         torch.testing.assert_close(value, (start[name] + trained.weights["raw"][name]) / 2)
 
@@ -163,7 +167,7 @@ def test_a_member_that_diverges_ends_alone(job):
 def test_stacking_steps_like_torch_does_on_the_plain_module(job):
     settings = replace(job.training, steps=5, clip=0.5, weight_decay=0.01)
     job = replace(job, training=settings)
-    net = train.initialised(job.net, job.dataset.shape, job.seed, job.replica)
+    net = fresh(job)
     optimizer = torch.optim.Adam(net.parameters(), lr=settings.learning_rate, weight_decay=0.01)
     for x_t, tau, target in zip(*next(batches.blocks(job)).parts, strict=True):
         optimizer.zero_grad()
@@ -356,7 +360,7 @@ def test_weights_of_the_displacement_target_leave_out_the_noises_own_velocity(pa
 def test_the_weighted_loss_is_the_weighted_mean(job, clock, target):
     training = replace(job.training, weighting="min_snr", steps=1)
     job = replace(job, clock=clock, path=NoisyBridge(1.0), target=target, training=training)
-    net, batch = train.initialised(job.net, job.dataset.shape, job.seed, job.replica), batches.Batch(*(part[0] for part in next(batches.blocks(job)).parts))
+    net, batch = fresh(job), batches.Batch(*(part[0] for part in next(batches.blocks(job)).parts))
     t = batch.tau if clock == "noise_at_0" else 1 - batch.tau
     error = (net(batch.x_t, batch.tau).detach() - batch.target).square().mean(1)
     expected = float((weight("min_snr", job.path, "velocity", t, target) * error).mean())

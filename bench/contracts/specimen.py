@@ -32,7 +32,9 @@ def specimen(inputs: tuple[str, ...]) -> Given:
     found = Fetched()
     for name in inputs:
         found = found | INPUTS[name].fetch(_Cell())
-    held = {name: value.copy() if isinstance(value, np.ndarray) else value for name, value in found.at(0).items()}
+    held: dict[str, Any] = {
+        name: value.copy() if isinstance(value, np.ndarray) else value for name, value in found.at(0).items()
+    }
     return Given(**held)
 
 

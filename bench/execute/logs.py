@@ -17,9 +17,9 @@ from bench.execute.protocol import Work
 @contextmanager
 def logged(work: Work) -> Iterator[TextIO]:
     """What a job prints goes into its log."""
-    with _log(work).open("a", encoding="utf-8", errors="backslashreplace") as text:
-        with redirect_stdout(text), redirect_stderr(text):
-            yield text
+    log = _log(work).open("a", encoding="utf-8", errors="backslashreplace")
+    with log as text, redirect_stdout(text), redirect_stderr(text):
+        yield text
 
 
 def note(work: Work, error: Exception) -> None:

@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 
 from bench.automatic import AUTOMATIC, EXCESS
 from bench.components import FACTORS, Config, Tables
+from bench.interfaces import Metric
 from bench.nfe import Budget
 from bench.suite.axes import Dimension
 from bench.suite.faults import Faults, Place
@@ -66,7 +67,7 @@ def value_names(metrics: Sequence[Config], tables: Tables) -> dict[str, str]:
     """Values that the suite's cells have, and which way each is better: "lower", "higher" or "none"."""
     names: dict[str, str] = {}
     for metric in metrics:
-        cls = tables.cls("metric", metric.name)
+        cls: type[Metric] = tables.cls("metric", metric.name)
         names |= {value: measured.direction for value, measured in cls.values.items()}
         if cls.floored and cls.excess:
             names |= {f"{value}{EXCESS}": measured.direction for value, measured in cls.values.items()}
@@ -113,7 +114,9 @@ def _judged(node: Node, known: Mapping[str, str] | None, faults: Faults) -> str 
     name = read_value_name(node, known, faults)
     if name is not None and known is not None and known[name] == "none":
         sided = ", ".join(value for value, better in known.items() if better != "none")
-        faults.add(node.place, f"of {name} neither more nor less is better, so no side of a claim can be; take one of {sided}")
+        faults.add(
+            node.place, f"of {name} neither more nor less is better, so no side of a claim can be; take one of {sided}"
+        )
         return None
     return name
 

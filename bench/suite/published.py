@@ -10,12 +10,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.automatic import EXCESS
 from bench.suite.claims import read_value_name
 from bench.suite.faults import Faults, Place
 from bench.suite.model import Cells, Published, selector_text
@@ -58,6 +59,9 @@ def _one(node: Node, known: Mapping[str, str] | None, faults: Faults) -> Draft |
         return None
     where = read_selector(held["where"].node, faults)
     metric = read_value_name(held["metric"].node, known, faults)
+    if metric is not None and metric.endswith(EXCESS):
+        score = metric.removesuffix(EXCESS)
+        faults.add(held["metric"].node.place, f"an excess is not what papers report; compare {score} itself")
     mean = _number(held["mean"].node, None, faults)
     sd = _number(held["sd"].node, 0, faults)
     n = _number(held["n"].node, 2, faults)

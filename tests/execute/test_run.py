@@ -368,6 +368,87 @@ def test_a_solver_that_raises_fails_alone_and_leaves_the_clocks_of_others(bench,
     assert clocks.loc["raising", "reason"].str.contains("by design").all()
 
 
+FAILING = """
+from dataclasses import dataclass
+from bench.interfaces import Metric, Measured
+
+@dataclass(frozen=True)
+class NotANumber(Metric):
+    "Is not a number."
+    values = {"first": Measured("1", "lower")}
+
+    def measure(self, given):
+        return {"first": float("nan")}
+
+@dataclass(frozen=True)
+class Silent(NotANumber):
+    "Answers something else."
+    values = {"second": Measured("1", "lower")}
+
+@dataclass(frozen=True)
+class Raising(NotANumber):
+    "Raises after a word."
+    values = {"third": Measured("1", "lower")}
+
+    def measure(self, given):
+        print("a word of its own")
+        raise ZeroDivisionError("by design")
+
+METRICS = {"not_a_number": NotANumber, "silent": Silent, "raising": Raising}
+"""
+
+
+def test_every_missing_value_has_its_own_reason_and_the_cell_is_well(bench, suite, tmp_path):
+    """Of several metrics that fail each is told; a score that is not finite says nothing of the training."""
+    (tmp_path / "failing.py").write_text(FAILING)
+    results = tmp_path / "results"
+    metrics = "plugins: [failing.py]\n    metrics: [wasserstein, not_a_number, silent, raising]\n    question:"
+    _, err = bench("run", suite(("question:", metrics)), "--results", results, status=1)
+    cells, records = table(results / "tiny", "cells"), table(results / "tiny", "records")
+    assert set(cells["status"]) == {"ok"}
+    reasons = records[records["value"] == ""].groupby("metric")["reason"].agg(set)
+    expected = {
+        "first": "first is nan",
+        "second": "Silent answers first and declares second",
+        "third": "ZeroDivisionError: by design",
+    }
+    for name, words in expected.items():
+        assert all(words in reason for reason in reasons[name])
+        assert words in (results / "tiny" / "tables" / "failures.md").read_text()
+        assert f"{name}: no value in 8 of 8 cells: " in err
+    assert set(records.loc[records["metric"] == "wasserstein", "status"]) == {"ok"}
+    logs = set(records.loc[records["metric"] == "third", "log"])
+    assert len(logs) == 8
+    for log in logs:
+        kept = (results / log).read_text()
+        assert "a word of its own" in kept
+        assert "Traceback" in kept
+        assert "by design" in kept
+    # What succeeds after all leaves no log of its failure behind.
+    (tmp_path / "failing.py").write_text(
+        FAILING.replace('raise ZeroDivisionError("by design")', 'return {"third": 1.0}')
+    )
+    bench("run", suite(("question:", metrics)), "--results", results, status=1)
+    third = table(results / "tiny", "records").query("metric == 'third'")
+    assert set(third["status"]) == {"ok"}
+    assert set(third["log"]) == {""}
+
+
+def test_failing_fast_tells_what_stands_on_the_culprit_of_the_culprit(bench, suite, tmp_path):
+    results = tmp_path / "results"
+    file = suite(
+        ("path: [linear, noisy_bridge]", "training.learning_rate: [1e30]"),
+        ("steps: 20", "steps: 400"),
+        ("seeds: 2", "seeds: 1"),
+    )
+    bench("run", file, "--fail-fast", "--results", results, status=1)
+    cells, records = table(results / "tiny", "cells"), table(results / "tiny", "records")
+    assert set(cells["status"]) == {"diverged"}
+    assert cells["reason"].str.contains("the loss is").all()
+    scores = records[records["metric"] == "wasserstein"]
+    assert scores["reason"].str.contains("the loss is").all()
+
+
 def test_only_runs_the_chosen_cells_beside_the_whole(bench, suite, tmp_path):
     results = tmp_path / "results"
     bench("run", suite(), "--only", "path=linear", "--only", "solver.name=rk4", "--results", results)

@@ -36,7 +36,9 @@ class Offered:
     seed: int
 
     def score(self, metric):
-        each = {name: getattr(self, name) for name in metric.inputs if name in ("samples", "start", "reference", "floor")}
+        each = {
+            name: getattr(self, name) for name in metric.inputs if name in ("samples", "start", "reference", "floor")
+        }
         once = {name: getattr(self, name) for name in metric.inputs if name in ("law", "field", "oracle")}
         once |= {"start_scale": self.start_scale, "integrate": self.integrate}
         first = {}

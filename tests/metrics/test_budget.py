@@ -22,7 +22,6 @@ from bench.nets import MLP
 from bench.nets.oracle import OracleField
 from bench.paths import PATHS, Linear, NoisyBridge, NoisyConstant
 from bench.reference import ReferenceJob, reference
-from bench.score import score
 from bench.settings import Training
 
 PARTS = ("solver_error", "model_error", "target_error", "path_error")

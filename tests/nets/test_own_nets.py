@@ -72,10 +72,9 @@ def run(one):
 
 def test_running_means_hold_the_statistics_of_batches():
     """As the mean of parameters does, with the same decay; counts are counts."""
-    one, decay, snapshots = job(Normed(), ema=0.9, steps=40), 0.9, []
-    whole = run(one)
-    for steps in range(1, 41):
-        snapshots.append(run(replace(one, training=replace(one.training, steps=steps))).weights["raw"])
+    one, decay = job(Normed(), ema=0.9, steps=40), 0.9
+    whole, shorter = run(one), (replace(one, training=replace(one.training, steps=n)) for n in range(1, 41))
+    snapshots = [run(each).weights["raw"] for each in shorter]
     fresh = train.initialised(one.net, (2,), 0, 0).state_dict()
     for name in ("net.1.running_mean", "net.1.running_var", "net.0.weight"):
         mean = fresh[name].clone()

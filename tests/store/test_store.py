@@ -218,7 +218,7 @@ def test_names_that_are_no_entry_are_refused(root):
             store.find(kind, key, code)
     with pytest.raises(ValueError, match="one of floor, score, train_time"):
         store.publish_score("train", KEY, CODE, {})
-    with pytest.raises(ValueError, match="one of train, sample, reference"):
+    with pytest.raises(ValueError, match="one of train, reference, prepared, sample"):
         store.publish("score", KEY, CODE, folder, {})
     with pytest.raises(ValueError, match="not a folder that staging"):
         store.discard(root / "train")

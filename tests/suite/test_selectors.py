@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
+from bench.automatic import AUTOMATIC
 from bench.errors import UsageError
 from bench.suite import Claim, Suite
 
@@ -138,10 +139,26 @@ def test_claims_that_cannot_be_judged(faults: Faults, line: str, key: str, messa
     assert message in found[key]
 
 
-@pytest.mark.parametrize(("metric", "known"), [("mmd", False), ("wasserstein_excess", True), ("train_loss", True)])
+@pytest.mark.parametrize(("metric", "known"), [("mmd", False), ("wasserstein_excess", True), ("nfe", True)])
 def test_a_claim_speaks_of_what_is_measured(load: Load, faults: Faults, metric: str, known: bool) -> None:
     text = f"{GRID}claims: [{{claim: c, metric: {metric}, better: {{path: straight}}, than: {{path: bent}}}}]\n"
     if known:
         assert load(text).claims[0].metric == metric
     else:
         assert "Known: wasserstein, wasserstein_excess, nfe" in faults(text)["claims[0].metric"]
+
+
+def test_a_claim_may_speak_of_any_value_of_which_one_side_is_better_and_of_no_other(load: Load, faults: Faults) -> None:
+    """By the one table: what is measured without being asked is treated like what metrics say."""
+    text = f"{GRID}claims: [{{claim: c, metric: METRIC, better: {{path: straight}}, than: {{path: bent}}}}]\n"
+    for name, about in AUTOMATIC.items():
+        if about.better == "none":
+            said = faults(text.replace("METRIC", name))["claims[0].metric"]
+            assert said.startswith(f"of {name} neither more nor less is better")
+            assert "take one of wasserstein, wasserstein_excess, nfe" in said
+        else:
+            assert load(text.replace("METRIC", name)).claims[0].metric == name
+    mixed = text.replace("METRIC", "nearest_training_point").replace(
+        "claims:", "metrics: [nearest_training_point]\nclaims:"
+    )
+    assert "neither more nor less is better" in faults(mixed)["claims[0].metric"]
