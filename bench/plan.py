@@ -8,7 +8,6 @@ distinct value, and hashes of what cells share are made once; cells stay index c
 from __future__ import annotations
 
 import functools
-import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -17,12 +16,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bench.codehash import code_hash
-from bench.components import SETTINGS, Config, Tables, choice, parameter_names
+from bench.components import Config, Tables, choice, parameter_names
 from bench.exact import law_of
 from bench.inputs import FLOOR_INPUTS, INPUTS, Needs
 from bench.interfaces import ProcessSolver
 from bench.reference import floor_kind
 from bench.refusals import refusal, without_score
+from bench.roles import Roles, digest
 from bench.stages import LAW, NOTHING, STAGES, TRAINING, Stage
 
 if TYPE_CHECKING:
@@ -39,55 +39,6 @@ AFTER_SAMPLES = Needs(upstream=("sample",))
 
 JobId = tuple[str, str]
 """(kind, key)."""
-
-
-class Roles:
-    """Who plays each role for some cells: a few configurations laid over those that more cells share."""
-
-    def __init__(self, tables: Tables, own: Mapping[str, Config], shared: Roles | None = None) -> None:
-        self.tables, self.own, self.shared = tables, dict(own), shared
-        self._parts: dict[Needs, tuple[str, ...]] = {}
-
-    def get(self, role: str) -> Config | None:
-        """The configuration that plays a role, or None."""
-        return self.own.get(role) or (self.shared.get(role) if self.shared else None)
-
-    def __getitem__(self, role: str) -> Config:
-        config = self.get(role)
-        if config is None:
-            raise KeyError(role)
-        return config
-
-    def component(self, role: str) -> Any:
-        """The component or the value that plays a role."""
-        return self.tables.build(self[role])
-
-    def configs(self, needs: Needs) -> dict[str, Config]:
-        """Those that play what is needed."""
-        return {role: config for role in needs.factors if (config := self.get(role)) is not None}
-
-    def fields(self, needs: Needs) -> dict[str, Any]:
-        """Single fields by their dotted names, as plain JSON."""
-        return {name: self._field(name) for name in needs.fields}
-
-    def parts(self, needs: Needs) -> tuple[str, ...]:
-        """What a key holds of these roles; what is shared is hashed once."""
-        known = self._parts.get(needs)
-        if known is None:
-            above = self.shared.parts(needs) if self.shared else ()
-            mine = [f"{role}={self.own[role].digest}" for role in needs.factors if role in self.own]
-            mine += [
-                f"{name}={json.dumps(self._field(name))}" for name in needs.fields if name.partition(".")[0] in self.own
-            ]
-            parts = (*above, *mine)
-            known = self._parts[needs] = parts if self.shared else (_digest(parts),)
-        return known
-
-    def _field(self, name: str) -> Any:
-        factor, _, field_name = name.partition(".")
-        if factor in SETTINGS:
-            return self[factor].values[field_name]
-        return list(getattr(self.component(factor), field_name))
 
 
 @dataclass(frozen=True)
@@ -153,11 +104,6 @@ def plan(suite: Suite, hardware: str) -> Plan:
 @functools.cache
 def _both(one: Needs, other: Needs) -> Needs:
     return one | other
-
-
-def _digest(parts: Iterable[str]) -> str:
-    """32 hex digits; stable across machines, runs and Python versions."""
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
 
 
 class _Planner:
@@ -386,7 +332,7 @@ class _Planner:
         if metric is not None:
             carried["metric"] = metric
             parts += [metric.digest, str(self.tables.build(metric).version)]
-        job_id = (kind, _digest(parts))
+        job_id = (kind, digest(parts))
         if job_id not in self.jobs:
             played = [*roles.configs(needs).values(), *carried.values()]
             classes = dict.fromkeys(type(self.tables.build(config)) for config in played if config.name is not None)

@@ -87,8 +87,8 @@ def score(
 ) -> dict[str, list[float]]:
     """Each of the metric's values, one number a repeat.
 
-    The metric sees exactly what was fetched: the inputs that it declares. Raises WrongAnswer where a value is missing or
-    not finite, and Undefined where the metric has no value for such a cell.
+    The metric sees exactly what was fetched: the inputs that it declares. Raises WrongAnswer where a value is missing
+    or not finite, and Undefined where the metric has no value for such a cell.
     """
     values: dict[str, list[float]] = {name: [] for name in metric.values}
     for repeat in range(fetched.repeats):
