@@ -6,7 +6,7 @@ import ast
 import functools
 import importlib.util
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.machinery import PathFinder, all_suffixes
 from pathlib import Path
@@ -111,28 +111,26 @@ class Search:
         return PathFinder.find_spec(top, places) is None
 
 
-def mapped(tree: ast.Module, tops: Iterable[str], private: str, stem: str) -> None:
-    """Let a module import its neighbours by their private names, in place."""
-    _Mapped(frozenset(tops), private, stem).visit(tree)
+def mapped(tree: ast.Module, names: Mapping[str, str], folder: str | None) -> None:
+    """Let a module import its neighbours by their private names, in place; `folder`: what "." is to a plugin."""
+    _Mapped(names, folder).visit(tree)
     ast.fix_missing_locations(tree)
 
 
 class _Mapped(ast.NodeTransformer):
-    def __init__(self, tops: frozenset[str], private: str, stem: str) -> None:
-        self.tops, self.private, self.stem = tops, private, stem
+    def __init__(self, names: Mapping[str, str], folder: str | None) -> None:
+        self.names, self.folder = names, folder
 
     def _name(self, name: str) -> str:
-        return self.private if name == self.stem else f"{self.private}.{name}"
-
-    def _ours(self, name: str | None) -> bool:
-        return (name or "").partition(".")[0] in self.tops
+        top, dot, rest = name.partition(".")
+        return f"{self.names.get(top, top)}{dot}{rest}"
 
     def visit_Import(self, node: ast.Import) -> ast.Import:
         """`import a.b` becomes `import private.a.b, private.a as a`."""
         names: list[ast.alias] = []
         for alias in node.names:
             top = alias.name.partition(".")[0]
-            if not self._ours(alias.name):
+            if top not in self.names:
                 names.append(alias)
             elif alias.asname or top == alias.name:
                 names.append(ast.alias(self._name(alias.name), alias.asname or alias.name))
@@ -143,14 +141,16 @@ class _Mapped(ast.NodeTransformer):
 
     def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.ImportFrom:
         """`from a import b` becomes `from private.a import b`."""
-        if not node.level and node.module and self._ours(node.module):
+        if not node.level and node.module:
             node.module = self._name(node.module)
+        elif node.level == 1 and self.folder:
+            node.module, node.level = ".".join(filter(None, (self.folder, node.module))), 0
         return node
 
     def visit_Call(self, node: ast.Call) -> ast.AST:
         """`import_module("a")` becomes `import_module("private.a")`."""
         name = literal_import(node)
-        if name and self._ours(name):
+        if name:
             node.args = [ast.Constant(self._name(name))]
         return self.generic_visit(node)
 

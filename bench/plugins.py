@@ -1,8 +1,8 @@
 """Components of a user's own: a plugin file, and the modules beside it that it imports, directly or through others.
 
 A plugin and its neighbours are one bundle, read once and loaded from what was read, so that what runs is what the
-code hash is of. Neighbours are submodules of the plugin's private module (`bench_plugin_my_paths_1f2e3d.helper`): an
-import of `helper` is rewritten to that name. So nothing goes on sys.path, two folders may each have a `helper.py`, and
+code hash is of. Beside the plugin's module `bench_plugin_my_paths_1f2e3d` the neighbours have private names of their
+own, `bench_plugin_my_paths_1f2e3d_beside.helper`, and an import of `helper` is rewritten to that. So nothing goes on sys.path, two folders may each have a `helper.py`, and
 a file `random.py` is nobody else's. The standard library, this package and installed distributions come first: a
 neighbour of the same name is not imported. What lies elsewhere on sys.path without being installed (PYTHONPATH, an
 editable install) is imported as usual, and counts in the code hash as well.
@@ -44,6 +44,11 @@ class Bundle:
     search: Search
     private: dict[str, Found]
 
+    @property
+    def beside(self) -> str:
+        """The package of its neighbours; not the plugin itself, whose names an import of one would overwrite."""
+        return f"{self.name}_beside"
+
     @functools.cached_property
     def _all(self) -> dict[str, Found]:
         """With what is found on sys.path, which the plugin may have changed since it was read."""
@@ -84,7 +89,8 @@ def load_plugin(file: str) -> types.ModuleType:
     name = f"{spelled}_{digest}"
     if name in sys.modules:
         return sys.modules[name]
-    bundle = _BUNDLES[name] = Bundle(name, spelled, search, private)
+    bundle = Bundle(name, spelled, search, private)
+    _BUNDLES.update({bundle.name: bundle, bundle.beside: bundle})
     if _FINDER not in sys.meta_path:
         sys.meta_path.insert(0, _FINDER)
     try:
@@ -127,13 +133,13 @@ def _plain(found: Found) -> str:
 
 def _words(error: BaseException, bundle: Bundle) -> str:
     """An error of an import, where in a neighbour it arose, and what to do about a module that is not there."""
-    said = f"{type(error).__name__}: {error}".replace(f"{bundle.name}.", "")
+    said = f"{type(error).__name__}: {error}".replace(f"{bundle.beside}.", "")
     inside = {str(found.path): found.path for name, found in bundle.private.items() if name and found.path}
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename in inside]
     if frames:
         said += f" ({inside[frames[-1].filename].name}:{frames[-1].lineno})"
     if isinstance(error, ModuleNotFoundError) and error.name:
-        name = error.name.removeprefix(f"{bundle.name}.").partition(".")[0]
+        name = error.name.removeprefix(f"{bundle.beside}.").partition(".")[0]
         said += f"; install {name}, or put {name}.py beside the plugin"
     return said
 
@@ -145,8 +151,8 @@ class _Loader(importlib.abc.InspectLoader):
         self.bundle, self.found = bundle, found
 
     def is_package(self, fullname: str) -> bool:
-        """The plugin itself is one, for its neighbours' sake."""
-        return self.found.package or fullname == self.bundle.name
+        """Whether it is a folder's __init__.py."""
+        return self.found.package
 
     def get_source(self, fullname: str) -> str:
         """The text, for tracebacks of a file that has changed since."""
@@ -155,7 +161,10 @@ class _Loader(importlib.abc.InspectLoader):
     def get_code(self, fullname: str) -> types.CodeType:
         """Compiled from what was read."""
         tree = ast.parse(self.found.source, str(self.found.path))
-        mapped(tree, self.bundle.search.tops, self.bundle.name, self.bundle.search.stem)
+        private = self.bundle.beside
+        names = {name: f"{private}.{name}" for name in self.bundle.search.tops}
+        names |= {self.bundle.search.stem: self.bundle.name} if self.bundle.search.stem in names else {}
+        mapped(tree, names, private if fullname == self.bundle.name else None)
         code: types.CodeType = compile(tree, str(self.found.path), "exec", dont_inherit=True)
         return code
 
@@ -169,8 +178,10 @@ class _Finder(importlib.abc.MetaPathFinder):
         """The specification of a module of a bundle; None for every other name."""
         top, _, rest = fullname.partition(".")
         bundle = _BUNDLES.get(top)
-        found = bundle.private.get(rest) if bundle else None
-        if bundle is None or found is None:
+        if bundle is None:
+            return None
+        found = Found(None, package=True) if fullname == bundle.beside else bundle.private.get(rest)
+        if found is None:
             return None
         if found.path is None:  # a folder without __init__.py
             return ModuleSpec(fullname, None, is_package=True)
