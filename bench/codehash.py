@@ -183,8 +183,8 @@ def _imported(each: Import) -> Iterator[Place]:
     source = _module(each.module)
     if source is None or not each.name:
         return
-    if each.name == "*":
-        yield from _whole(each.module)
+    if each.name == "*":  # what it binds is told where it is asked
+        yield from ((each.module, "__all__") for _ in source.definitions & {"__all__"})
     elif each.name in source.definitions:
         yield each.module, each.name
     elif not _path(f"{each.module}.{each.name}"):

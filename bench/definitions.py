@@ -37,7 +37,8 @@ class Module:
             for bound in statement.binds:
                 self._bound.setdefault(bound, []).append(statement)
         self._aliases = self._aliased()
-        self._lasting = self._changed_by_calls()
+        self._lasting = self._changed_by_calls(perhaps=False)
+        self._perhaps = self._changed_by_calls(perhaps=True)
         self._belong: dict[str, list[int]] = {}
         for number, statement in enumerate(self.statements):
             for owner in self._owners(statement):
@@ -73,12 +74,14 @@ class Module:
             if depth > 1:  # what the container holds
                 owners |= {held for each in self._bound.get(name, []) for held in self._own(each.now)}
         owners |= {same for name in statement.later for same in self._same(name)}
-        for name in statement.now:
+        for name in statement.derives:
             owners |= self._lasting.get(name, set())
+        for name in statement.run:
+            owners |= self._perhaps.get(name, set())
         for function, name in statement.calls:
-            if any(isinstance(each.node, ast.FunctionDef) for each in self._bound.get(function, [])):
+            if self._function(function):
                 owners |= self._same(name)
-        if any(each.name == "*" and each.module.partition(".")[0] != "bench" for each in statement.imports):
+        if any(each.name == "*" for each in statement.imports):
             owners.add(ALL)
         if any(name in self.imports and not self._in_package(name) for name in statement.acts):
             owners.add(ALL)
@@ -86,6 +89,9 @@ class Module:
             owners |= self._own(chain[0] for chain in statement.uses)
             owners = owners or {ALL}
         return owners
+
+    def _function(self, name: str) -> bool:
+        return any(isinstance(each.node, ast.FunctionDef) for each in self._bound.get(name, []))
 
     def _in_package(self, name: str) -> bool:
         return all(each.module.partition(".")[0] == "bench" for each in self.imports[name])
@@ -108,23 +114,27 @@ class Module:
             groups.update(dict.fromkeys(joined, joined))
         return groups
 
-    def _changed_by_calls(self) -> dict[str, set[str]]:
-        """For each function and class, the module's names that calling it may change, through others too."""
-        lasting = {
-            name: {same for each in bound for later in each.later for same in self._same(later)}
-            for name, bound in self._bound.items()
-            if name not in self.imports
-        }
-        mentions = {name: self._own(c[0] for each in self._bound[name] for c in each.uses) for name in lasting}
-        todo = [name for name, changed in lasting.items() if changed]
+    def _changed_by_calls(self, *, perhaps: bool) -> dict[str, set[str]]:
+        """For each definition, the module's names that a call of it changes, through others too.
+
+        One that changes something under a name of its own changes perhaps what it mentions, functions excepted.
+        """
+        held = {name: bound for name, bound in self._bound.items() if name not in self.imports}
+        mentions = {name: self._own(chain[0] for each in bound for chain in each.uses) for name, bound in held.items()}
         users: dict[str, set[str]] = {}
-        for name, mentioned in mentions.items():
-            for other in mentioned:
+        changed: dict[str, set[str]] = {}
+        for name, bound in held.items():
+            changed[name] = {same for each in bound for later in each.later for same in self._same(later)}
+            if perhaps and any(each.changing for each in bound):
+                data = (other for other in mentions[name] if not all(each.alone for each in held[other]))
+                changed[name] |= {same for each in data for same in self._same(each)}
+            for other in mentions[name]:
                 users.setdefault(other, set()).add(name)
+        todo = [name for name in changed if changed[name]]
         while todo:
             name = todo.pop()
             for user in users.get(name, ()):
-                if not lasting[name] <= lasting[user]:
-                    lasting[user] |= lasting[name]
+                if not changed[name] <= changed[user]:
+                    changed[user] |= changed[name]
                     todo.append(user)
-        return {name: changed for name, changed in lasting.items() if changed}
+        return {name: names for name, names in changed.items() if names}

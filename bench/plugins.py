@@ -2,10 +2,10 @@
 
 A plugin and its neighbours are one bundle, read once and loaded from what was read, so that what runs is what the
 code hash is of. Beside the plugin's module `bench_plugin_my_paths_1f2e3d` the neighbours have private names of their
-own, `bench_plugin_my_paths_1f2e3d_beside.helper`, and an import of `helper` is rewritten to that. So nothing goes on sys.path, two folders may each have a `helper.py`, and
-a file `random.py` is nobody else's. The standard library, this package and installed distributions come first: a
-neighbour of the same name is not imported. What lies elsewhere on sys.path without being installed (PYTHONPATH, an
-editable install) is imported as usual, and counts in the code hash as well.
+own, `bench_plugin_my_paths_1f2e3d_beside.helper`, and an import of `helper` is rewritten to that. So nothing goes on
+sys.path, two folders may each have a `helper.py`, and a file `random.py` is nobody else's. The standard library, this
+package and installed distributions come first: a neighbour of the same name is not imported. What lies elsewhere on
+sys.path without being installed (PYTHONPATH, an editable install) is imported as usual, and counts as well.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ Chain = tuple[str, ...]
 
 CHANGING = frozenset(
     ("add", "append", "appendleft", "clear", "discard", "extend", "insert", "pop", "popitem", "register", "remove",
-     "reverse", "setdefault", "sort", "update", "__setitem__", "__delitem__", "__setattr__", "__delattr__")
+     "reverse", "setdefault", "sort", "update", "__setitem__", "__delitem__")
 )  # fmt: skip
 """Methods that are taken to change what they are called on."""
 
@@ -55,10 +55,16 @@ class Statement:
     """Those inside its functions and classes."""
     now: set[str] = field(default_factory=set)
     """Names that it mentions when the module is imported, not only when a function of it is called."""
+    run: set[str] = field(default_factory=set)
+    """Names that it may call on import: called, passed to a call, decorating."""
+    derives: set[str] = field(default_factory=set)
+    """Names that its classes derive from."""
     changes: set[tuple[str, int]] = field(default_factory=set)
     """Names that it changes on import, and how deep: 2 of `TABLE["x"].flag = True`."""
     later: set[str] = field(default_factory=set)
-    """Names that a function of it changes, the module's or its own."""
+    """The module's names that a function of it changes."""
+    changing: bool = False
+    """Whether a function of it changes anything but attributes of `self`, be it under a name of its own."""
     calls: set[tuple[str, str]] = field(default_factory=set)
     """(function, name among the arguments), of calls on import."""
     acts: set[str] = field(default_factory=set)
@@ -138,21 +144,16 @@ def _locals(arguments: ast.arguments, body: Sequence[ast.AST]) -> set[str]:
     """The names that a function binds in its own scope."""
     every = (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs, arguments.vararg, arguments.kwarg)
     found = {each.arg for each in every if each}
-    outer: set[str] = set()
     todo = list(body)
     while todo:
         node = todo.pop()
-        if isinstance(node, ast.Global):
-            outer.update(node.names)
-        elif isinstance(node, ast.Import | ast.ImportFrom):  # followed, whatever else the name stands for
-            outer.update(alias.asname or alias.name.partition(".")[0] for alias in node.names)
-        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
             found.add(node.id)
         elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             found.add(node.name)
         elif not isinstance(node, ast.Lambda | ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp):
             todo.extend(ast.iter_child_nodes(node))
-    return found - outer
+    return found
 
 
 class _Reader(ast.NodeVisitor):
@@ -160,6 +161,8 @@ class _Reader(ast.NodeVisitor):
 
     def __init__(self, statement: Statement, package: str) -> None:
         self.into, self.package, self.scope = statement, package, "module"
+        self.outer: set[str] = set()
+        """Names that are the module's or imported somewhere in the statement, whatever else they stand for."""
 
     def _bind(self, name: str | None) -> None:
         if name and self.scope == "module":
@@ -171,6 +174,7 @@ class _Reader(ast.NodeVisitor):
             return
         if self.scope == "function":
             self.into.later.add(name)
+            self.into.changing |= (name, depth + more) not in (("self", 1), ("cls", 1))
         else:
             self.into.changes.add((name, depth + more))
 
@@ -195,7 +199,7 @@ class _Reader(ast.NodeVisitor):
         for node in body:
             self.visit(node)
         self.scope = before
-        own = _locals(arguments, body)
+        own = _locals(arguments, body) - self.outer
         into.uses = uses | {chain for chain in into.uses if chain[0] not in own}
         into.later = later | (into.later - own)
 
@@ -218,6 +222,7 @@ class _Reader(ast.NodeVisitor):
         self._decorated(node)
         for part in (*node.bases, *node.keywords):
             self.visit(part)
+            self.into.derives.update(inner.id for inner in ast.walk(part) if isinstance(inner, ast.Name))
         before, self.scope = self.scope, "function" if self.scope == "function" else "class"
         for inner in node.body:
             self.visit(inner)
@@ -230,6 +235,11 @@ class _Reader(ast.NodeVisitor):
                 name = root_of(function)
                 self.into.later.add(name)
             self.visit(decorator)
+            self._runs(decorator)
+
+    def _runs(self, node: ast.AST) -> None:
+        if self.scope != "function":
+            self.into.run.update(inner.id for inner in ast.walk(node) if isinstance(inner, ast.Name))
 
     def _annotated(self, node: ast.expr | None) -> None:
         if node is None:
@@ -273,6 +283,7 @@ class _Reader(ast.NodeVisitor):
     def visit_Global(self, node: ast.Global) -> None:
         """What follows in this scope binds the module's names."""
         self.into.binds.update(node.names)
+        self.outer.update(node.names)
         if self.scope == "function":
             self.into.later.update(node.names)
 
@@ -305,8 +316,10 @@ class _Reader(ast.NodeVisitor):
         if isinstance(function, ast.Attribute) and function.attr in CHANGING:
             self._change(function.value, 1)
         named = function.id if isinstance(function, ast.Name) else ""
-        if named in ("setattr", "delattr") and node.args:
-            self._change(node.args[0], 1)
+        asked_of = function.attr if isinstance(function, ast.Attribute) else named
+        if asked_of in ("setattr", "delattr", "next", "__setattr__", "__delattr__") and node.args:
+            self._change(node.args[0], asked_of != "next")
+        self._runs(node)
         if self.scope != "function" and named:
             parts = (*node.args, *(keyword.value for keyword in node.keywords))
             inner = (each for part in parts for each in ast.walk(part))
@@ -378,3 +391,4 @@ class _Reader(ast.NodeVisitor):
                 self._bind(each.bound)
         else:
             self.into.inner.add(each)
+            self.outer.add(each.bound)

@@ -124,6 +124,17 @@ def test_neighbours_in_a_room_do_not_share_a_code_hash():
     assert codehash.code_hash(classes=[Linear]) != codehash.code_hash(classes=[NoisyBridge])
     assert ("bench.nets.mlp", "ResidualMLP") not in codehash.reachable([("bench.nets.mlp", "MLP")])
     assert codehash.code_hash(classes=[MLP]) != codehash.code_hash(classes=[ResidualMLP])
+    reached = codehash.reachable([("bench.solvers.fixed", "Euler")])
+    assert {name for module, name in reached if module == "bench.solvers.tableau" and name.isupper()} == {"EULER"}
+
+
+@pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: cls.__name__)
+def test_a_component_reaches_only_components_that_it_names(cls):
+    """That it derives from or builds: what it reaches of other classes of tables stands in its own source."""
+    reached = codehash.reachable(codehash._class(cls)) - set(codehash._class(cls))
+    others = {(other.__module__, other.__qualname__): other for other in CLASSES}
+    for place in reached & others.keys():
+        assert issubclass(cls, others[place]), place
 
 
 def test_stages_reach_no_table_of_components():
@@ -210,6 +221,15 @@ BOUND = {
     "by a function's parameter": "A = []\ndef put(it, x):\n    it.append(x)\nput(A, {})",
     "by a kept call": "A = []\ndef put(it, x):\n    it.append(x)\nB = put(A, {})",
     "by a function of a function": "A = []\ndef put(x):\n    A.append(x)\ndef more(x):\n    put(x)\nB = more({})",
+    "under a function's own name": "A = []\ndef put(x):\n    t = A\n    t.append(x)\nB = put({})",
+    "by a method": "A = []\nclass R:\n    def put(self, x):\n        A.append(x)\nR_ = R()\nR_.put({})",
+    "by a comprehension": "A = []\n_ = [A.append(x) for x in [{}]]",
+    "by map": "A = []\ndef put(x):\n    A.append(x)\n_ = list(map(put, [{}]))",
+    "by next": "A = iter([1, {}])\nnext(A)",
+    "by itself": "import bench.made as me\nK = {}\nA = lambda: me.K",
+    "global of an inner function": (
+        "K = {}\ndef A():\n    K = 1\n    def g():\n        global K\n        return K\n    return g()"
+    ),
     "by a decorator": "A = []\ndef put(f):\n    A.append(f)\n    return f\n@put\ndef other():\n    return {}",
     "by a decorator's call": (
         "A = []\ndef put(x):\n    A.append(x)\n    return lambda f: f\n@put({})\ndef other():\n    pass"
@@ -328,6 +348,15 @@ def test_what_is_imported_under_which_name_counts(made):
     )
 
 
+def test_which_of_two_star_imports_comes_last_counts(made):
+    files = {"a.py": "def f(x):\n    return x\n", "b.py": "def f(x):\n    return -x\n"}
+    stars = ["from bench.a import *\n", "from bench.b import *\n"]
+    used = "def used(x):\n    return f(x)\n"
+    assert made({"made.py": "".join(stars) + used, **files}) != made({"made.py": "".join(stars[::-1]) + used, **files})
+    hidden = {**files, "b.py": "__all__ = []\n" + files["b.py"]}
+    assert made({"made.py": "".join(stars) + used, **files}) != made({"made.py": "".join(stars) + used, **hidden})
+
+
 @pytest.mark.parametrize("place", ["__init__.py", "lib.py", "more.py", "sub/__init__.py"])
 def test_what_happens_on_import_counts_for_all_that_import_it(made, place):
     files = {
@@ -390,6 +419,7 @@ TABLE["more"] = unused
         ("SCALE = 2.0", "def new(): SCALE = [0]; SCALE[0] = 1\nSCALE = 2.0"),
         ("from dataclasses", "import json\nfrom dataclasses"),
         ("import Type", "import Type, More"),
+        ("class Thing", "def change(t): t[0] = SCALE\nOF = {1: change}\nclass Thing"),
         ("class Thing", "@dataclass\nclass Thing"),
         ("return unused", "return unused + 1"),
     ],
