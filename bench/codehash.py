@@ -13,6 +13,7 @@ import ast
 import functools
 import hashlib
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from bench.definitions import ALL, Module
@@ -20,7 +21,10 @@ from bench.plugins import PLUGIN, bundle_of, home
 from bench.statements import Chain, Import, Statement
 
 ROOT = Path(__file__).parent
-"""Where the package's source is read; tests point it to a copy, and call `forget`."""
+"""Where the package's source stands."""
+
+_SOURCES = [ROOT]
+"""Where it is read: the last of these."""
 
 PACKAGE = "bench"
 
@@ -79,9 +83,21 @@ def reachable(start: Iterable[Place]) -> set[Place]:
 
 
 def forget() -> None:
-    """Read the package's source anew: it has changed, or `ROOT` has."""
+    """Read the package's source anew: a file of it has changed."""
     for cached in (_code_hash, _from_module, _from_class, _next, _module, _path):
         cached.cache_clear()
+
+
+@contextmanager
+def source_in(root: Path) -> Iterator[None]:
+    """Meanwhile hash the source of the package that stands in this folder: how tests see an edit without making it."""
+    _SOURCES.append(root)
+    forget()
+    try:
+        yield
+    finally:
+        _SOURCES.pop()
+        forget()
 
 
 def _definition(place: Place) -> Place:
@@ -109,7 +125,7 @@ def _path(name: str) -> Path | None:
     first, *rest = name.split(".")
     if first != PACKAGE:
         return None
-    base = ROOT.joinpath(*rest)
+    base = _SOURCES[-1].joinpath(*rest)
     found = (base / "__init__.py", base.with_name(f"{base.name}.py")) if rest else (base / "__init__.py",)
     return next((path for path in found if path.is_file()), None)
 
