@@ -62,6 +62,8 @@ def _code_hash(
 
 @functools.cache
 def _from_module(name: str) -> frozenset[Place]:
+    if _module(name) is None:
+        raise ValueError(f"the package has no module {name}, so its code cannot be hashed")
     return frozenset(reachable(_whole(name)))
 
 
@@ -140,7 +142,7 @@ def _module(name: str) -> Module | None:
     return _parsed(path.read_bytes(), name, package)
 
 
-@functools.lru_cache(1000)
+@functools.lru_cache(300)
 def _parsed(source: bytes, name: str, package: str) -> Module:
     return Module(ast.parse(source), name, package)
 
@@ -152,7 +154,8 @@ def _next(place: Place) -> tuple[Place, ...]:
     module = _module(name)
     if module is None:
         sources = [_parsed(source, "", "") for source in bundle_of(name).python]
-        return tuple({found for each in sources for found in _used(each, each.statements)})
+        held = {found for each in sources for found in _used(each, each.statements)}
+        return tuple(held.union(*(_hidden(each) for each in sources if each.opaque)))
     if definition == ALL:
         found = set(_used(module, module.of(ALL)))
         found |= {(above, ALL) for above in _above(name)}
@@ -162,8 +165,17 @@ def _next(place: Place) -> tuple[Place, ...]:
     else:
         found = {(name, ALL), *_used(module, module.of(definition))}
     if module.opaque:
-        found |= set(_whole(name))
+        found |= {*_whole(name), *_hidden(module)}
     return tuple(found)
+
+
+def _hidden(module: Module) -> Iterator[Place]:
+    """What a module may reach in ways that its syntax hides: all of those that it imports as modules or with a star."""
+    for statement in module.statements:
+        for each in (*statement.imports, *statement.inner):
+            below = f"{each.module}.{each.name}"
+            yield from _whole(below if _path(below) else each.module if each.name in ("", "*") else "")
+            yield from _whole(each.loaded)
 
 
 def _above(name: str) -> Iterator[str]:

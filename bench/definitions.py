@@ -11,7 +11,6 @@ Not seen: that a value kept in a container or passed to another module is change
 from __future__ import annotations
 
 import ast
-import functools
 from collections.abc import Iterable
 
 from bench.statements import Import, Statement, flat, read, root_of
@@ -32,6 +31,7 @@ class Module:
                 self.imports.setdefault(each.bound, []).append(each)
         self.stars = [each.module for each in self.imports.pop("*", [])]
         self.opaque = any(statement.opaque for statement in self.statements)
+        self._texts: dict[frozenset[str], str] = {}
         self._bound: dict[str, list[Statement]] = {}
         for statement in self.statements:
             for bound in statement.binds:
@@ -50,9 +50,13 @@ class Module:
         """The statements that belong to a name; ALL for what is in no definition."""
         return [self.statements[number] for number in self._belong.get(name, [])]
 
-    @functools.cache  # noqa: B019 - kept as long as the module
     def text(self, names: frozenset[str]) -> str:
         """The code of some definitions, as hashes. Its order counts only where a name is bound or changed twice."""
+        if names not in self._texts:
+            self._texts[names] = self._text(names)
+        return self._texts[names]
+
+    def _text(self, names: frozenset[str]) -> str:
         held = [self._belong.get(name, []) for name in names]
         reached = [self.statements[number] for number in sorted({number for numbers in held for number in numbers})]
         twice = {number for numbers in held if len(numbers) > 1 for number in numbers}

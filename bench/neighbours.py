@@ -107,8 +107,13 @@ class Search:
             return False
         if self.folder is None and top == self.stem:
             return True
-        places = [each for each in sys.path if INSTALLED & set(Path(each).parts)]
-        return PathFinder.find_spec(top, places) is None
+        return PathFinder.find_spec(top, [each for each in sys.path if _installation(each)]) is None
+
+
+@functools.cache
+def _installation(place: str) -> bool:
+    """Whether a folder of sys.path is one that distributions are installed into."""
+    return bool(INSTALLED & set(Path(place).parts)) or any(Path(place or ".").glob("*.dist-info"))
 
 
 def mapped(tree: ast.Module, names: Mapping[str, str], folder: str | None) -> None:

@@ -159,6 +159,8 @@ def test_single_definitions_can_be_asked_for():
     assert len({one, other, codehash.code_hash(), codehash.code_hash(["bench.sample"])}) == 4
     with pytest.raises(ValueError, match=r"bench\.sample has no definition gone"):
         codehash.code_hash(definitions=[("bench.sample", "gone")])
+    with pytest.raises(ValueError, match=r"no module bench\.gone"):
+        codehash.code_hash(["bench.gone"])
 
 
 def test_a_class_made_by_no_file_is_refused_in_words():

@@ -167,6 +167,8 @@ IMPORTED = {
         "from importlib import import_module\ndef used(x):\n"
         "    return import_module('bench.lib').power(x)"
     ),
+    "eval": "import bench.lib\ndef used(x):\n    return eval('bench.lib.power')(x)",
+    "eval of a star": "from bench.lib import *\ndef used(x):\n    return eval('power')(x)",
     "sub": "def used(x):\n    from bench.sub.deep import power\n    return power(x)",
     "sub relative": "from .sub import again\ndef used(x):\n    return again(x)",
     "sub module": "from bench.sub import deep\ndef used(x):\n    return deep.power(x)",
@@ -189,7 +191,7 @@ def test_reach_goes_through_every_form_of_import(made, how):
     files = {"made.py": IMPORTED[how], **OTHERS}
     two, three = (made({**files, "lib.py": POWER.format(k)}) for k in (2, 3))
     assert two != three
-    if how not in ("getattr", "whole package", "import_module"):
+    if how not in ("getattr", "whole package", "import_module", "eval", "eval of a star"):
         assert two == made({**files, "lib.py": POWER.format(2).replace("return x\n", "return -x\n")})
 
 

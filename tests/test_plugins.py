@@ -209,6 +209,15 @@ def test_a_module_on_the_path_that_is_not_installed_counts_too(folder, tmp_path,
         del sys.modules[name]
 
 
+def test_what_is_installed_into_a_folder_of_the_path_does_not_count(folder, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path / "vendor")
+    folder({"made_up_vendored-1.dist-info/METADATA": "", "made_up_vendored.py": POWER.format(2)}, "vendor")
+    code = powered(folder({"my_paths.py": plugin("from made_up_vendored import power")}))[1]
+    folder({"made_up_vendored.py": POWER.format(3)}, "vendor")
+    assert powered(folder({}))[1] == code
+    del sys.modules["made_up_vendored"]
+
+
 def test_an_installed_component_counts_with_the_files_of_its_package(folder, tmp_path, monkeypatch):
     place = tmp_path / "site-packages"
     monkeypatch.syspath_prepend(place)
