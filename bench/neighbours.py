@@ -78,10 +78,13 @@ class Search:
                     continue
                 if not outside and top in self.tops:
                     continue
-                located = _located(name, _roots(top))
-                if located and located.path != each.path:
-                    more[f"/{name}"] = located
-                    todo.append((f"/{name}", located))
+                roots = _roots(top)
+                starred = [held for root in roots for held in _below(root, name)] if name.endswith("*") else [name]
+                for wanted in starred:
+                    located = None if f"/{wanted}" in more else _located(wanted, roots)
+                    if located and located.path != each.path:
+                        more[f"/{wanted}"] = located
+                        todo.append((f"/{wanted}", located))
         return more
 
     def _wanted(self, importer: Found, name: str) -> Iterator[str]:

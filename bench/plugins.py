@@ -81,9 +81,12 @@ def load_plugin(file: str) -> types.ModuleType:
         raise ComponentError(f"{file}: a plugin is a Python file, its name ending in .py")
     path = path.resolve()
     search = Search(path.parent, path.stem)
-    private = search.beside(Found(path, source))
-    content = [f"{name}:{hashlib.sha256(found.source).hexdigest()}" for name, found in sorted(private.items())]
-    content += [f"{name}:{_plain(found)}" for name, found in sorted(search.elsewhere(private).items())]
+    try:
+        private = search.beside(Found(path, source))
+        content = [f"{name}:{hashlib.sha256(found.source).hexdigest()}" for name, found in sorted(private.items())]
+        content += [f"{name}:{_plain(found)}" for name, found in sorted(search.elsewhere(private).items())]
+    except OSError as error:
+        raise ComponentError(f"{file}: what it imports cannot be read: {error.filename}: {error.strerror}") from error
     digest = hashlib.sha256("\n".join([str(path), *content]).encode()).hexdigest()[:12]
     spelled = PLUGIN + re.sub(r"\W", "_", path.stem)
     name = f"{spelled}_{digest}"

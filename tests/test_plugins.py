@@ -200,7 +200,7 @@ def test_a_made_class_counts_with_the_plugin_that_made_it(folder):
 def test_a_module_on_the_path_that_is_not_installed_counts_too(folder, tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path / "own")
     text = plugin("from made_up_lib.it import power")
-    files = {"own/made_up_lib/__init__.py": "", "own/made_up_lib/it.py": "from .deep import power\n"}
+    files = {"own/made_up_lib/__init__.py": "", "own/made_up_lib/it.py": "from . import *\nfrom .deep import power\n"}
     folder({**files, "own/made_up_lib/deep.py": POWER.format(2)}, ".")
     code = powered(folder({"my_paths.py": text}))[1]
     folder({"own/made_up_lib/deep.py": POWER.format(3)}, ".")
