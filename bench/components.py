@@ -10,22 +10,18 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
-import importlib.util
 import json
-import sys
 import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import entry_points
-from pathlib import Path as FilePath
 from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
 from bench import interfaces, settings
 from bench.automatic import reserved
-from bench.codehash import PLUGIN
 from bench.couplings import COUPLINGS
 from bench.datasets import DATASETS, SOURCES
 from bench.errors import ComponentError
@@ -33,6 +29,7 @@ from bench.inputs import INPUTS
 from bench.metrics import METRICS
 from bench.nets import NETS
 from bench.paths import PATHS
+from bench.plugins import claim, load_plugin
 from bench.solvers import SOLVERS
 
 Plain = str | int | float | bool | None | list[Any] | dict[str, Any]
@@ -168,6 +165,7 @@ class Tables:
                     raise ComponentError(
                         f"{origin}: {room.table_name}[{name!r}] is the name of a built-in; choose another name"
                     )
+                claim(cls, module)
                 self.rooms[kind][name] = cls
                 if kind == "dataset":
                     self.rooms["source"].setdefault(name, cls)
@@ -293,29 +291,6 @@ def type_text(hint: Any) -> str:
         return f"list of {type_text(typing.get_args(hint)[0])}"
     plain = {int: "whole number", float: "number", str: "text", bool: "true | false", type(None): "none"}
     return plain.get(hint, getattr(hint, "__name__", str(hint)))
-
-
-def load_plugin(file: str) -> types.ModuleType:
-    """Import a plugin file once per content; its module name follows from its path and bytes."""
-    path = FilePath(file)
-    try:
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
-    except OSError as error:
-        raise ComponentError(f"{file}: the plugin cannot be read: {error.strerror}") from error
-    name = f"{PLUGIN}{path.stem}_{digest}"
-    if name in sys.modules:
-        return sys.modules[name]
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise ComponentError(f"{file}: a plugin is a Python file, its name ending in .py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    try:
-        spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
-        del sys.modules[name]
-        raise ComponentError(f"{file}: the plugin fails on import: {type(error).__name__}: {error}") from error
-    return module
 
 
 @functools.cache

@@ -1,79 +1,168 @@
 """A code hash follows the code that a component can reach, and nothing else."""
 
-import importlib
-import sys
-from textwrap import dedent
+import ast
+import dataclasses
+import shutil
 
 import pytest
 
 from bench import codehash
+from bench.components import ROOMS
+from bench.errors import ComponentError
 from bench.nets.mlp import MLP, ResidualMLP
 from bench.paths import Linear, NoisyBridge
+from bench.plugins import home
 
-SOURCE = '''
-"""A module."""
-SCALE = 2.0
-
-def used(x):
-    """Doc."""
-    return SCALE * x
-
-def unused(x):
-    return x
-
-class Thing:
-    """A thing."""
-    def go(self, x):
-        # a comment
-        return used(x)
-'''
+STAGES = ("bench.train", "bench.reference", "bench.sample", "bench.exact", "bench.score", "bench.timing")
+CLASSES = [cls for room in ROOMS.values() for cls in room.table.values()]
 
 
-@pytest.fixture
-def digest(tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(tmp_path)
+def edited_hashes(copy, places, modules=(), classes=()):
+    """For each place (module, "function" or "Class.method"), the code hash once a line is planted in its body.
 
-    def of(source, number=[0]):  # noqa: B006 - counts the modules made
-        number[0] += 1
-        name = "made_module"
-        (tmp_path / f"{name}.py").write_text(dedent(source))
-        sys.modules.pop(name, None)
-        importlib.invalidate_caches()
-        codehash._module.cache_clear()
-        codehash._code_hash.cache_clear()
-        sys.dont_write_bytecode, before = True, sys.dont_write_bytecode
-        cls = importlib.import_module(name).Thing
-        sys.dont_write_bytecode = before
-        return codehash.code_hash(classes=[cls])
+    `copy` is a copy of the package's folder, left as it was. Its hash without any edit stands under None. Functions
+    inside functions are named as Python does, "velocity.<locals>.field"; of several of one name the last is edited.
+    """
+    hashes = {}
+    with codehash.source_in(copy):
+        hashes[None] = codehash.code_hash(modules, classes)
+        for module, name in places:
+            file = codehash._path(module)
+            text = file.read_text(encoding="utf-8")
+            file.write_text(planted(text, name), encoding="utf-8")
+            codehash.forget()
+            hashes[module, name] = codehash.code_hash(modules, classes)
+            file.write_text(text, encoding="utf-8")
+    return hashes
 
-    yield of
-    sys.modules.pop("made_module", None)
-    codehash._module.cache_clear()
-    codehash._code_hash.cache_clear()
+
+def planted(text, name):
+    """A module's source with `_edited = 1` as the first line of a function's body, after its docstring."""
+    node = ast.parse(text)
+    for part in name.replace("<locals>.", "").split("."):
+        node = [inner for inner in blocks(node.body) if getattr(inner, "name", None) == part][-1]
+    lines = text.splitlines(keepends=True)
+    first, *rest = node.body
+    if ast.get_docstring(node) is None or rest:
+        first = first if ast.get_docstring(node) is None else rest[0]
+        start = min([first.lineno, *(each.lineno for each in getattr(first, "decorator_list", ()))]) - 1
+    else:
+        start = first.end_lineno
+    if first.lineno == node.lineno:  # def f(): return 1
+        line = lines[start].encode()
+        lines[start] = (line[: first.col_offset] + b"_edited = 1; " + line[first.col_offset :]).decode()
+    else:
+        lines.insert(start, " " * first.col_offset + "_edited = 1\n")
+    return "".join(lines)
+
+
+def blocks(body):
+    """Statements, also those in blocks, but not those in functions and classes."""
+    for node in body:
+        yield node
+        if not isinstance(node, ast.FunctionDef | ast.ClassDef):
+            for part in ("body", "orelse", "finalbody", "handlers", "cases"):
+                yield from blocks(getattr(node, part, ()))
+
+
+def functions(module):
+    """The places of all functions and methods that stand at a module's top or in a class there."""
+    for node in blocks(ast.parse(codehash._path(module).read_bytes()).body):
+        if isinstance(node, ast.FunctionDef):
+            yield module, node.name
+        elif isinstance(node, ast.ClassDef):
+            yield from ((module, f"{node.name}.{e.name}") for e in node.body if isinstance(e, ast.FunctionDef))
+
+
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("copy") / "bench"
+    shutil.copytree(codehash.ROOT, folder, ignore=shutil.ignore_patterns("__pycache__", "*.safetensors"))
+    return folder
+
+
+@pytest.mark.parametrize("module", ["bench.sample", "bench.train"])
+def test_an_edit_of_any_function_of_a_stage_counts(copy, module):
+    places = list(functions(module))
+    hashes = edited_hashes(copy, places, modules=[module])
+    assert len(set(hashes.values())) == len(places) + 1
+
+
+def test_an_edit_of_a_path_counts_for_the_classes_that_reach_it(copy):
+    reached = {name for module, name in codehash.reachable([("bench.paths", "NoisyBridge")]) if module == "bench.paths"}
+    places = list(functions("bench.paths"))
+    hashes = edited_hashes(copy, places, ["bench.train"], [NoisyBridge])
+    changed = {name for module, name in places if hashes[module, name] != hashes[None]}
+    assert changed == {name for _, name in places if name.partition(".")[0] in reached}
+    assert {name.partition(".")[0] for name in changed} == {"_Noisy", "NoisyBridge"}
 
 
 @pytest.mark.parametrize(
-    ("before", "after"),
-    [("# a comment", "# another"), ('"""A thing."""', '"""Other words."""'), ("    return x\n", "    return -x\n")],
-)
-def test_comments_docstrings_and_code_out_of_reach_do_not_count(digest, before, after):
-    assert before in SOURCE
-    assert digest(SOURCE) == digest(SOURCE.replace(before, after))
+    ("text", "name", "edited"),
+    [
+        ("def f(): return 1\n", "f", "def f(): _edited = 1; return 1\n"),
+        ("def f():\n    'Doc.'\n", "f", "def f():\n    'Doc.'\n    _edited = 1\n"),
+        ("def f():\n    'Doc.'\n    return 1\n", "f", "def f():\n    'Doc.'\n    _edited = 1\n    return 1\n"),
+        ("if A:\n def f():\n  @d\n  def g(): 1\n", "f", "if A:\n def f():\n  _edited = 1\n  @d\n  def g(): 1\n"),
+        ("class A:\n  def f(x): return 'é', x\n", "A.f", "class A:\n  def f(x): _edited = 1; return 'é', x\n"),
+        ("def f():\n  def g():\n    pass\n", "f.<locals>.g", "def f():\n  def g():\n    _edited = 1\n    pass\n"),
+    ],
+)  # fmt: skip
+def test_a_line_is_planted_where_it_belongs(text, name, edited):
+    assert planted(text, name) == edited
 
 
-@pytest.mark.parametrize(
-    ("before", "after"), [("SCALE = 2.0", "SCALE = 3.0"), ("SCALE * x", "x"), ("return used(x)", "return -used(x)")]
-)
-def test_code_within_reach_counts(digest, before, after):
-    assert digest(SOURCE) != digest(SOURCE.replace(before, after))
+def test_every_component_of_the_package_is_found_where_it_is_written():
+    for cls in CLASSES:
+        assert cls.__qualname__ in codehash._module(home(cls)).definitions
+
+
+def test_what_stages_and_components_reach_hides_nothing_and_changes_no_other_module():
+    """What the walk cannot follow: an assignment to another module's names is seen from neither side of it."""
+    start = [place for stage in STAGES for place in codehash._whole(stage)]
+    start += [place for cls in CLASSES for place in codehash._class(cls)]
+    for name in {module for module, _ in codehash.reachable(start)}:
+        module = codehash._module(name)
+        assert not module.opaque, name
+        for statement in module.statements:
+            for changed in {each for each, _ in statement.changes} | statement.later:
+                froms = {each.module.partition(".")[0] for each in module.imports.get(changed, ())}
+                assert "bench" not in froms, f"{name} changes {changed}"
 
 
 def test_neighbours_in_a_room_do_not_share_a_code_hash():
     assert codehash.code_hash(classes=[Linear]) != codehash.code_hash(classes=[NoisyBridge])
     assert ("bench.nets.mlp", "ResidualMLP") not in codehash.reachable([("bench.nets.mlp", "MLP")])
     assert codehash.code_hash(classes=[MLP]) != codehash.code_hash(classes=[ResidualMLP])
+    reached = codehash.reachable([("bench.solvers.fixed", "Euler")])
+    assert {name for module, name in reached if module == "bench.solvers.tableau" and name.isupper()} == {"EULER"}
 
 
-def test_reach_goes_through_imports_of_the_package():
-    assert ("bench.nets.embeddings", "TimeEmbedding") in codehash.reachable([("bench.nets.mlp", "MLP")])
-    assert ("bench.interfaces", "Path") in codehash.reachable([("bench.paths", "Linear")])
+@pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: cls.__name__)
+def test_a_component_reaches_only_components_that_it_names(cls):
+    """That it derives from or builds: what it reaches of other classes of tables stands in its own source."""
+    reached = codehash.reachable(codehash._class(cls)) - set(codehash._class(cls))
+    others = {(other.__module__, other.__qualname__): other for other in CLASSES}
+    for place in reached & others.keys():
+        assert issubclass(cls, others[place]), place
+
+
+def test_stages_reach_no_table_of_components():
+    reached = codehash.reachable([place for stage in STAGES for place in codehash._whole(stage)])
+    tables = {room.table_name for room in ROOMS.values()}
+    assert not {(module, name) for module, name in reached if name in tables or module == "bench.components"}
+    assert ("bench.seeds", "stream") in reached
+
+
+def test_single_definitions_can_be_asked_for():
+    one, other = (codehash.code_hash(definitions=[("bench.sample", name)]) for name in ("start", "with_clock"))
+    assert len({one, other, codehash.code_hash(), codehash.code_hash(["bench.sample"])}) == 4
+    with pytest.raises(ValueError, match=r"bench\.sample has no definition gone"):
+        codehash.code_hash(definitions=[("bench.sample", "gone")])
+    with pytest.raises(ValueError, match=r"no module bench\.gone"):
+        codehash.code_hash(["bench.gone"])
+
+
+def test_a_class_made_by_no_file_is_refused_in_words():
+    with pytest.raises(ComponentError, match="write its class down in a file"):
+        codehash.code_hash(classes=[dataclasses.make_dataclass("Made", [("x", int)])])

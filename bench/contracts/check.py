@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from bench.components import ROOMS, Tables, load_plugin
+from bench.components import ROOMS, Tables
 from bench.contracts import couplings, datasets, every, metrics, nets, paths, solvers
 from bench.contracts.require import Law
 from bench.errors import ContractBroken, Unavailable
+from bench.plugins import load_plugin
 
 CONTRACTS: dict[str, tuple[Law, ...]] = {
     "dataset": (*every.LAWS, *datasets.LAWS),
