@@ -288,7 +288,7 @@ class _Planner:
         return self._job(
             "prepared", STAGES["prepared"], _Shared(known.roles), known.roles,
             options={"preparation": [type(preparation).__name__, preparation.name]},
-            code=[type(preparation)], carried={"metric": metric},
+            carried={"metric": metric},
             group=f"prepared/{preparation.name}/{known.roles['law'].name}",
         )  # fmt: skip
 
@@ -336,8 +336,9 @@ class _Planner:
         if job_id not in self.jobs:
             played = [*roles.configs(needs).values(), *carried.values()]
             classes = dict.fromkeys(type(self.tables.build(config)) for config in played if config.name is not None)
-            begins = [stage.run, *stage.code, *code, *classes]
-            hashed = code_hash(classes=begins, upstream=[self.jobs[job].code for job in inputs.values()])
+            begins = [(each.__module__, each.__qualname__) for each in (stage.run, *stage.code, *code)]
+            upstream_code = [self.jobs[job].code for job in inputs.values()]
+            hashed = code_hash(classes=classes, upstream=upstream_code, definitions=begins)
             self.jobs[job_id] = Job(
                 kind, job_id[1], hashed, roles, needs, known.seed, known.replica, inputs, dict(options or {}), carried,
                 group, cohort, long,
