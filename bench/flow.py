@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 from scipy.spatial import cKDTree
 from torch import Tensor
@@ -46,9 +47,6 @@ At order 4 a fifteenth of it is left. Smooth fields near unit scale move by 1e-4
 REACH = math.log(1e6)
 """Largest |log(t / (1 - t))| of the knots of a flow whose field says nothing of its scales."""
 
-MARGIN = math.log(50)
-"""How far beyond the scales of a mixture its graded knots reach, in log(t / (1 - t))."""
-
 
 def exact_ends(law: Mixture, z: Tensor) -> Tensor:
     """Ends of the exact flow of the straight path from z ~ N(0, I): (n, d) float64, distributed as `law`.
@@ -59,10 +57,14 @@ def exact_ends(law: Mixture, z: Tensor) -> Tensor:
     field = OracleField(law, Linear())
 
     def velocity(t: Tensor, x: Tensor) -> Tensor:
-        return field(x, t.expand(len(x)))
+        answer: Tensor = field(x, t.expand(len(x)))
+        return answer
 
     low, high = _scales(law)
-    even, finer = _even(velocity, z, FLOW_STEPS), _through(velocity, z, _graded(GRADED_STEPS, low, high))
+    even, finer = (
+        _even(velocity, z, FLOW_STEPS),
+        _through(velocity, z, _graded(GRADED_STEPS, low, high, GRADED_STEPS / 3)),
+    )
     steps, moved, left = GRADED_STEPS, math.inf, math.inf
     for _ in range(DOUBLINGS):
         allowed = STILL * _gap(finer)
@@ -71,7 +73,7 @@ def exact_ends(law: Mixture, z: Tensor) -> Tensor:
         if left <= allowed:
             return finer
         steps, before, coarser = 2 * steps, moved, finer
-        finer = _through(velocity, z, _graded(steps, low, high))
+        finer = _through(velocity, z, _graded(steps, low, high, steps / 3))
         moved = apart(coarser, finer)
         # At order 4 each doubling leaves a sixteenth; only where it leaves a quarter or less is the rate relied on.
         left = moved**2 / before if 4 * moved <= before < math.inf else moved
@@ -127,27 +129,32 @@ def _through(velocity: Field, x: Tensor, knots: Tensor) -> Tensor:
     return x
 
 
-def _graded(steps: int, low: float, high: float) -> Tensor:
-    """0, times at equal steps of log(t / (1 - t)) from low to high, and 1: (steps + 1,) float64."""
-    inner = torch.linspace(low, high, steps - 1, dtype=torch.float64).sigmoid()
+def _graded(steps: int, low: float, high: float, beyond: float = 1) -> Tensor:
+    """0, times at equal steps of log(t / (1 - t)), and 1: (steps + 1,) float64.
+
+    t / (1 - t) goes from exp(low) / beyond to exp(high) beyond; growing with `steps`, it refines the two end steps too.
+    """
+    margin = math.log(beyond)
+    inner = torch.linspace(low - margin, high + margin, steps - 1, dtype=torch.float64).sigmoid()
     return torch.cat([inner.new_zeros(1), inner, inner.new_ones(1)])
 
 
 def _scales(law: Mixture) -> tuple[float, float]:
-    """Smallest and largest log(t / (1 - t)) at which the straight path shows detail of a mixture."""
+    """Smallest and largest log(t / (1 - t)) at which the straight path shows detail of a mixture; 0 lies between."""
     variances = torch.linalg.eigvalsh(torch.as_tensor(law.covariances, dtype=torch.float64))
     means = torch.as_tensor(law.means, dtype=torch.float64)
     away = means - torch.as_tensor(law.weights, dtype=torch.float64) @ means
     widest = math.sqrt(float(variances.max()) + float(away.square().sum(1).max()))
     narrowest = math.sqrt(max(float(variances.min()), torch.finfo(torch.float64).eps * widest**2))
-    return -math.log(widest) - MARGIN, -math.log(narrowest) + MARGIN
+    return min(-math.log(widest), 0.0), max(-math.log(narrowest), 0.0)
 
 
 def _gap(points: Tensor) -> float:
     """Median distance from a point to its nearest neighbour; of a single point its length. points: (n, d)."""
     if len(points) == 1:
         return float(points.norm())
-    return float(torch.as_tensor(cKDTree(points.numpy()).query(points.numpy(), k=2)[0][:, 1]).median())
+    held = points.numpy()
+    return float(np.median(np.asarray(cKDTree(held).query(held, k=2)[0])[:, 1]))
 
 
 def _spread(points: Tensor) -> float:
