@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from bench.errors import Undefined
-from bench.flow import integrate as integrate
+from bench.flow import integrate
 from bench.interfaces import Coupling, Dataset, Exact, Field, Path, Solver
 from bench.nets.oracle import OracleField
 from bench.paths import Linear
@@ -21,6 +20,17 @@ from bench.sample import SampleJob, start
 
 if TYPE_CHECKING:
     from bench.interfaces import Floats
+
+__all__ = [
+    "exact",
+    "in_own_precision",
+    "integrate",
+    "law_of",
+    "refuse_noise",
+    "start_scale",
+    "starts",
+    "training_points",
+]
 
 
 def law_of(dataset: Dataset) -> Dataset:

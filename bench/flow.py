@@ -123,10 +123,11 @@ def _even(velocity: Field, x: Tensor, steps: int) -> Tensor:
 
 def _through(velocity: Field, x: Tensor, knots: Tensor) -> Tensor:
     """The state at the last of the knots (N + 1,) after a step of RK4 between each two."""
+    end = x
     with torch.no_grad():
-        for x in march(KUTTA_3_8, velocity, x, knots):
-            pass
-    return x
+        for state in march(KUTTA_3_8, velocity, x, knots):
+            end = state
+    return end
 
 
 def _graded(steps: int, low: float, high: float, beyond: float = 1) -> Tensor:

@@ -350,7 +350,7 @@ class Given:
 
     `field` takes a scalar t and x: (B, *S) of any precision, asks the net in the net's own and answers in x's;
     it is differentiable in x. start_scale: standard deviation of the normal start law, none for another source.
-    integrate(velocity, x, steps): the state at t = 1 of a flow from x at t = 0, refined from `steps` until it stands still.
+    integrate(velocity, x, steps): the state at t = 1 of a flow from x at t = 0, refined until it stands still.
     prepared: what the metric `prepares`, where it has been made.
     """
 

@@ -42,16 +42,16 @@ def scaled(law, scale):
     return law_of(*law.law, scale)
 
 
-I = np.eye(2)
+UNIT = np.eye(2)
 SINGLE = law_of([1], [[1, 2]], [[[1, 0.5], [0.5, 2]]])
 HARD = {
-    "far": law_of([0.5, 0.5], [[-100, 0], [100, 0]], [I, I]),
-    "narrow": law_of([0.3, 0.3, 0.4], [[-1, 0], [1, 0], [0, 1]], [1e-6 * I] * 3),
-    "unequal": law_of([0.001, 0.999], [[-3, 0], [3, 0]], [I, 1e-4 * I]),
+    "far": law_of([0.5, 0.5], [[-100, 0], [100, 0]], [UNIT, UNIT]),
+    "narrow": law_of([0.3, 0.3, 0.4], [[-1, 0], [1, 0], [0, 1]], [1e-6 * UNIT] * 3),
+    "unequal": law_of([0.001, 0.999], [[-3, 0], [3, 0]], [UNIT, 1e-4 * UNIT]),
     "thin": law_of([0.5, 0.5], [[-2, 0], [2, 0]], [np.diag([1, 1e-6]), np.diag([1e-6, 1])]),
-    "far and narrow": law_of([0.3, 0.7], [[-100, 0], [100, 50]], [1e-4 * I, 1e-4 * I]),
+    "far and narrow": law_of([0.3, 0.7], [[-100, 0], [100, 50]], [1e-4 * UNIT, 1e-4 * UNIT]),
     **{f"times {scale:g}": scaled(GaussianMixture(), scale) for scale in SCALES if scale != 1},
-    "five": law_of(np.full(30, 1 / 30), 5 * np.sin(np.arange(150).reshape(30, 5) ** 2), np.tile(0.1 * np.eye(5), (30, 1, 1))),
+    "five": law_of([1 / 30] * 30, 5 * np.sin(np.arange(150.0).reshape(30, 5) ** 2), [0.1 * np.eye(5)] * 30),
 }  # fmt: skip
 
 
@@ -108,7 +108,7 @@ def test_a_perfect_sampler_of_a_hard_law_has_an_excess_of_0_within_the_floors_sp
     assert abs(score - found[0]) < 1e-2 * found.std(ddof=1)
 
 
-@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("scale", [1e-3, 1e3])
 def test_a_floor_scales_with_its_law(scale):
     """One Gaussian's exactly, a mixture's within its spread: its flow sends other noise to each part."""
     for law, near in ((SINGLE, 1e-3), (GaussianMixture(), 4)):
@@ -134,7 +134,7 @@ def test_what_a_flow_may_still_move_is_below_a_hundredth_of_its_floors_spread(la
 
 def test_a_flow_that_does_not_stand_still_is_no_floor(monkeypatch):
     monkeypatch.setattr(flow, "DOUBLINGS", 1)
-    with pytest.raises(NotConverged, match="still moves by .* from 160 to 320 steps; bring .* or use `sampling"):
+    with pytest.raises(NotConverged, match=r"still moves by .* from 160 to 320 steps; bring .* or use `sampling"):
         flow.exact_ends(HARD["far and narrow"].mixture(), noise(HARD["far"], 512))
 
 
@@ -155,7 +155,7 @@ def test_a_fine_flow_ends_where_the_exact_one_does(name):
 def test_a_flow_that_never_settles_is_refused_and_one_that_bursts_comes_back(monkeypatch):
     z = noise(SINGLE, 16)
     monkeypatch.setattr(flow, "DOUBLINGS", 3)
-    with pytest.raises(Undefined, match="does not settle: 320 steps end .* raise the metric's number of steps"):
+    with pytest.raises(Undefined, match=r"does not settle: 320 steps end .* raise the metric's number of steps"):
         integrate(lambda t, x: (1e9 * x).sin(), z, 40)
     assert not integrate(lambda t, x: 1e3 * x**3, z, 40).isfinite().all()
 

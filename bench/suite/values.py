@@ -13,7 +13,6 @@ from bench.suite.faults import Faults, Place, hint, quoted, shown, unknown
 from bench.suite.model import text_of
 from bench.suite.reader import Entry, Node
 
-
 PARAMETER = re.compile(r"[A-Za-z_]\w*")
 """What a parameter may be called."""
 

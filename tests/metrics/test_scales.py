@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from bench.datasets.mixtures import GaussianMixture
-from bench.exact import exact, integrate
 from bench.couplings import Independent
-from bench.datasets.mixtures import Gaussian
+from bench.datasets.mixtures import Gaussian, GaussianMixture
+from bench.exact import exact, integrate
 from bench.interfaces import Given, Mixture
 from bench.metrics.budget import ErrorBudget
 from bench.metrics.likelihood import LogLikelihood
