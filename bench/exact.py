@@ -10,17 +10,27 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from bench.errors import Undefined
+from bench.flow import integrate
 from bench.interfaces import Coupling, Dataset, Exact, Field, Path, Solver
 from bench.nets.oracle import OracleField
 from bench.paths import Linear
 from bench.sample import SampleJob, start
-from bench.solvers.fixed import RK4
 
 if TYPE_CHECKING:
     from bench.interfaces import Floats
+
+__all__ = [
+    "exact",
+    "in_own_precision",
+    "integrate",
+    "law_of",
+    "refuse_noise",
+    "start_scale",
+    "starts",
+    "training_points",
+]
 
 
 def law_of(dataset: Dataset) -> Dataset:
@@ -81,9 +91,3 @@ def refuse_noise(solver: Solver) -> None:
 def in_own_precision(field: Field, dtype: torch.dtype) -> Field:
     """The field asked in its own precision and answering in the asker's, so that fine flows add up in float64."""
     return lambda t, x: field(t, x.to(dtype)).to(x.dtype)
-
-
-def integrate(velocity: Field, x: Tensor, steps: int) -> Tensor:
-    """The state at t = 1 of RK4 in `steps` equal steps from x at t = 0."""
-    ends = torch.tensor([0.0, 1.0], dtype=torch.float64)
-    return RK4(steps).solve(velocity, x, ends).states[-1]

@@ -27,7 +27,8 @@ Noise = Callable[[int], Tensor]
 """Standard normals of one step, noise(step): (B, *S), the same whenever they are asked for."""
 
 Integrate = Callable[[Field, Tensor, int], Tensor]
-"""End of a flow: integrate(field, x, steps) with x: (B, *S) at t = 0; returns (B, *S) at t = 1."""
+"""End of a flow: integrate(field, x, steps) with x: (B, *S) at t = 0, in that many steps or, where these do not
+suffice, more; returns (B, *S) at t = 1. Raises Undefined where the flow does not settle."""
 
 
 class Mixture(NamedTuple):
@@ -349,7 +350,7 @@ class Given:
 
     `field` takes a scalar t and x: (B, *S) of any precision, asks the net in the net's own and answers in x's;
     it is differentiable in x. start_scale: standard deviation of the normal start law, none for another source.
-    integrate(velocity, x, steps): the state at t = 1 of a fine fixed-step flow from x at t = 0.
+    integrate(velocity, x, steps): the state at t = 1 of a flow from x at t = 0, refined until it stands still.
     prepared: what the metric `prepares`, where it has been made.
     """
 

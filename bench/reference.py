@@ -13,20 +13,15 @@ import torch
 from scipy.special import ndtri
 
 from bench.errors import Undefined
+from bench.flow import exact_ends
 from bench.interfaces import Dataset
-from bench.nets.oracle import OracleField
-from bench.paths import Linear
 from bench.seeds import stream, uniforms
-from bench.solvers.fixed import RK4
 from bench.task import Made, Task
 
 if TYPE_CHECKING:
     from bench.interfaces import Floats
 
 FloorKind = Literal["flow", "scramble", "independent"]
-
-FLOW_STEPS = 60
-"""RK4 steps of the floor's exact flow; its error is far below the sampling noise."""
 
 GRID = 160
 """Points along each side of the density grid."""
@@ -135,12 +130,9 @@ def _floor(job: ReferenceJob, repeat: int) -> Floats:
         return law.from_uniform(
             uniforms(job.seed, "floor", repeat, job.n, law.coordinates, quasi=True, replica=job.replica)
         )
-    field = OracleField(mixture, Linear())
-    z = torch.from_numpy(start_noise(job.seed, repeat, job.n, law.shape[0], quasi=True, replica=job.replica))
-    ends = torch.tensor([0.0, 1.0], dtype=torch.float64)
-    flow = RK4(FLOW_STEPS).solve(lambda t, x: field(x, t.expand(len(x))), z, ends)
-    end: Floats = flow.states[-1].numpy()
-    return end
+    z = start_noise(job.seed, repeat, job.n, law.shape[0], quasi=True, replica=job.replica)
+    ends: Floats = exact_ends(mixture, torch.from_numpy(z)).numpy()
+    return ends
 
 
 def _density(law: Dataset) -> tuple[Floats, Floats, Floats] | None:

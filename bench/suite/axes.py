@@ -29,6 +29,9 @@ from bench.suite.values import Key, Value, Values, label_of, read_key
 from bench.words import quoted, shown, unknown
 
 ABLATION = "ablation"
+ABLATE = ("factors", "baseline", "mode")
+"""Keys of an ablation; the first is needed."""
+
 MODES = ("one_at_a_time", "leave_one_out")
 
 
@@ -145,8 +148,8 @@ class _Reader:
             return []
         held = dict(self._entries(node, "`factors`, `baseline` and `mode`"))
         for key, entry in held.items():
-            if key not in ("baseline", "factors", "mode"):
-                self._fail(entry.key, unknown("key", key, ("baseline", "factors", "mode")))
+            if key not in ABLATE:
+                self._fail(entry.key, unknown("key of an ablation", key, ABLATE))
         if "factors" not in held:
             if held:
                 self._fail(node.place, "needs `factors`: a mapping of what is changed")

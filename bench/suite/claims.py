@@ -34,14 +34,17 @@ from bench.nfe import Budget
 from bench.suite.axes import Dimension
 from bench.suite.faults import Faults, Place
 from bench.suite.model import Cells, Claim
-from bench.suite.reader import Node, as_list, as_mapping, as_text
+from bench.suite.reader import Node, as_list, as_record, as_text
 from bench.suite.selectors import Finder, Term, as_selector, read_selector
 from bench.words import shown, unknown
 
 REQUIRED = ("claim", "metric", "better", "than")
 OPTIONAL = ("by", "margin", "at")
 PAIRS_MAX = 1_000_000
-_PERCENT = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*%")
+PERCENT = r"([0-9]+(?:\.[0-9]+)?)\s*%"
+BUDGET = r"nfe\s*<=\s*([0-9]{1,9})"
+_PERCENT = re.compile(PERCENT)
+_BUDGET = re.compile(BUDGET)
 
 
 @dataclass(frozen=True)
@@ -81,13 +84,7 @@ def read_claims(node: Node | None, known: Mapping[str, str] | None, faults: Faul
 
 
 def _claim(node: Node, known: Mapping[str, str] | None, faults: Faults) -> Draft | None:
-    held = as_mapping(node, faults, "`claim`, `metric`, `better` and `than`")
-    for key in held:
-        if key not in (*REQUIRED, *OPTIONAL):
-            faults.add(held[key].key, unknown("key of a claim", key, (*REQUIRED, *OPTIONAL)))
-    missing = [f"`{key}`" for key in REQUIRED if held and key not in held]
-    if missing:
-        faults.add(node.place, f"the claim lacks {' and '.join(missing)}")
+    held = as_record(node, faults, "claim", REQUIRED, OPTIONAL)
     claim = as_text(held["claim"].node, faults) if "claim" in held else None
     metric = _judged(held["metric"].node, known, faults) if "metric" in held else None
     better = _side(held["better"].node, faults) if "better" in held else None

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -105,6 +105,7 @@ class Expansion:
             self.faults.add(place, f"{count:,} cells (seeds included); a suite has at most {CELLS_MAX:,}")
             return None
         points = np.unravel_index(np.arange(math.prod(shape)), shape) if shape else ()
+        self._say_unused(included)
         index = {factor: self._index(factor, points, shape) for factor in FACTORS}
         names, codes = self._labels(points)
         if included:
@@ -124,17 +125,42 @@ class Expansion:
 
     def _index(self, factor: str, points: Sequence[NDArray[np.intp]], shape: Sequence[int]) -> Ints:
         """Column of one factor over the product: resolved per combination of the points that touch it."""
-        touching = [i for i, dimension in enumerate(self.dimensions) if factor in dimension.factors]
-        lookup = []
-        for combination in itertools.product(*(range(shape[i]) for i in touching)):
-            chosen = zip(touching, combination, strict=True)
-            laid = [v for i, point in chosen for v in self.dimensions[i].changes[point] if v.factor == factor]
-            lookup.append(self.configs[factor].add(self.values.resolve([self.base[factor], *laid])))
+        touching = self._touching(factor)
+        lookup = [self.configs[factor].add(self.values.resolve(layers)) for layers in self._layers(factor)]
         table = np.asarray(lookup, dtype=np.int32)
         if not touching:
             return np.repeat(table, math.prod(shape))
         flat = np.ravel_multi_index([points[i] for i in touching], [shape[i] for i in touching])
         return table[flat]
+
+    def _touching(self, factor: str) -> list[int]:
+        """Dimensions that vary a factor."""
+        return [i for i, dimension in enumerate(self.dimensions) if factor in dimension.factors]
+
+    def _layers(self, factor: str) -> Iterator[list[Value]]:
+        """What lies over one another in each combination of the points that touch a factor, in their order."""
+        for changes in itertools.product(*(self.dimensions[i].changes for i in self._touching(factor))):
+            yield [self.base[factor], *(value for laid in changes for value in laid if value.factor == factor)]
+
+    def _say_unused(self, included: Sequence[Included]) -> None:
+        """Fault parameters that a dotted key decides in every cell: labels would claim what is nowhere so.
+
+        The base's are exempt: they say what holds where nothing varies.
+        """
+        for factor in FACTORS:
+            lone = [[self.base[factor], *cell.layers(factor)] for cell in included]
+            written: dict[Place, str] = {}
+            used: set[Place] = set()
+            for _, *layers in (held := [*self._layers(factor), *lone]):
+                written |= {entry.key: name for value in layers for name, entry in value.parameters.items()}
+            for layers in held:
+                used |= {entry.key for entry in merged(layers).parameters.values()}
+            for place, name in written.items():
+                if place not in used:
+                    self.faults.add(
+                        place,
+                        f"`{factor}.{name}` is given by a key of its own, so that this has no effect; take it out",
+                    )
 
     def _labels(self, points: Sequence[NDArray[np.intp]]) -> tuple[dict[str, list[str]], dict[str, Ints]]:
         """Distinct labels of each axis in order, and each row's code."""
@@ -202,10 +228,15 @@ class Expansion:
         values = configs[key.factor].values
         if key.parameter is not None:
             return text_of(values[key.parameter]) if key.parameter in values else None
-        elsewhere = {k.parameter for d in self.dimensions for k in d.keys if k.factor == key.factor}
-        for twins in getattr(self.values.tables.rooms.get(key.factor, {}).get(str(values.get("name"))), "twins", ()):
-            elsewhere |= set(twins) if elsewhere & set(twins) else set()
+        elsewhere = self._elsewhere(key.factor, values.get("name"))
         return tuple((name, text_of(value)) for name, value in sorted(values.items()) if name not in elsewhere)
+
+    def _elsewhere(self, factor: str, name: object) -> set[str | None]:
+        """Parameters of a component that dotted axes decide, with those that follow from them."""
+        elsewhere = {key.parameter for dimension in self.dimensions for key in dimension.keys if key.factor == factor}
+        for twins in getattr(self.values.tables.rooms.get(factor, {}).get(str(name)), "twins", ()):
+            elsewhere |= set(twins) if elsewhere & set(twins) else set()
+        return elsewhere
 
     def _own_label(self, dimension: Dimension, axis: str, cell: Included, configs: Mapping[str, Config]) -> str:
         """A label for what no point of the axis equals."""
@@ -215,7 +246,10 @@ class Expansion:
             return ", ".join(label_of(value, self.base[value.factor]) for value in given) or "base"
         if key.parameter is not None:
             return text_of(configs[key.factor].values.get(key.parameter))
-        return label_of(merged([self.base[key.factor], *cell.layers(key.factor)]), self.base[key.factor])
+        whole = merged([self.base[key.factor], *cell.layers(key.factor)])
+        elsewhere = self._elsewhere(key.factor, whole.name)
+        own = {name: entry for name, entry in whole.parameters.items() if name not in elsewhere}
+        return label_of(replace(whole, given=own), self.base[key.factor])
 
     def _told_apart(
         self,

@@ -31,7 +31,7 @@ from bench.suite.model import Cells, Claim, Exclusion, Suite, selector_text
 from bench.suite.profiles import NAME, NAMES, PLAIN, read_profiles
 from bench.suite.published import match, read_published
 from bench.suite.published import renumbered as kept_cells
-from bench.suite.reader import Node, as_list, as_mapping, as_text, read_yaml
+from bench.suite.reader import Node, as_list, as_mapping, as_record, as_text, read_yaml
 from bench.suite.selectors import Finder, NoMatch, Term, as_selector, read_selector, split_values
 from bench.suite.values import Value, Values, default_value, merged, read_key, resolved
 from bench.words import hint, meant, quoted, shown, unknown
@@ -40,6 +40,7 @@ KEYS = (
     "suite", "question", "seeds", "base", "grid", "zip", "ablate", "include", "exclude", "metrics", "claims",
     "published", "profiles", "plugins",
 )  # fmt: skip
+EXCLUSION = ("where", "because")
 SEEDS_MAX = 100_000
 RESERVED = ("store",)
 
@@ -257,13 +258,7 @@ class _Reader:
         node = self.root.get("exclude")
         found = []
         for item in as_list(node, self.faults, "`where` and `because`", least=0) if node else []:
-            held = as_mapping(item, self.faults, "`where` and `because`")
-            for key in held:
-                if key not in ("where", "because"):
-                    self.faults.add(held[key].key, unknown("key of an exclusion", key, ("where", "because")))
-            missing = [f"`{key}`" for key in ("where", "because") if held and key not in held]
-            if missing:
-                self.faults.add(item.place, f"the exclusion lacks {' and '.join(missing)}")
+            held = as_record(item, self.faults, "exclusion", EXCLUSION)
             because = as_text(held["because"].node, self.faults) if "because" in held else None
             where = read_selector(held["where"].node, self.faults) if "where" in held else None
             if where:

@@ -17,7 +17,7 @@ from bench.components import CHOICES, FACTORS, SETTINGS
 from bench.suite.axes import labelled
 from bench.suite.faults import Faults
 from bench.suite.reader import Entry, Node, as_mapping
-from bench.suite.values import Key
+from bench.suite.values import PARAMETER, Key
 from bench.words import shown, unknown
 
 PLAIN = "quick"
@@ -70,7 +70,7 @@ def _laid(version: Node, path: str, change: Entry, root: Node, faults: Faults) -
 
 def _is_base_path(rest: str) -> bool:
     factor, dot, parameter = rest.partition(".")
-    return factor in FACTORS and (not dot or (factor not in CHOICES and parameter.isidentifier()))
+    return factor in FACTORS and (not dot or (factor not in CHOICES and bool(PARAMETER.fullmatch(parameter))))
 
 
 def _laid_base(base: Node, rest: str, change: Entry) -> Node:

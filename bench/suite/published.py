@@ -20,11 +20,13 @@ from bench.automatic import EXCESS
 from bench.suite.claims import read_value_name
 from bench.suite.faults import Faults, Place
 from bench.suite.model import Cells, Published, selector_text
-from bench.suite.reader import Node, as_list, as_mapping, as_text
+from bench.suite.reader import Node, as_list, as_record, as_text
 from bench.suite.selectors import Finder, Term, as_selector, read_selector
-from bench.words import shown, unknown
+from bench.words import shown
 
 KEYS = ("where", "metric", "mean", "sd", "n", "source")
+RUNS_LEAST = 2
+"""Runs behind a published number: a standard deviation needs two."""
 
 
 @dataclass(frozen=True)
@@ -47,15 +49,8 @@ def read_published(node: Node | None, known: Mapping[str, str] | None, faults: F
 
 
 def _one(node: Node, known: Mapping[str, str] | None, faults: Faults) -> Draft | None:
-    held = as_mapping(node, faults, ", ".join(KEYS))
-    for key in held:
-        if key not in KEYS:
-            faults.add(held[key].key, unknown("key of a published number", key, KEYS))
-    missing = [f"`{key}`" for key in KEYS if held and key not in held]
-    if missing:
-        faults.add(node.place, f"the published number lacks {' and '.join(missing)}")
-        return None
-    if not held:
+    held = as_record(node, faults, "published number", KEYS)
+    if not all(key in held for key in KEYS):
         return None
     where = read_selector(held["where"].node, faults)
     metric = read_value_name(held["metric"].node, known, faults)
@@ -64,7 +59,7 @@ def _one(node: Node, known: Mapping[str, str] | None, faults: Faults) -> Draft |
         faults.add(held["metric"].node.place, f"an excess is not what papers report; compare {score} itself")
     mean = _number(held["mean"].node, None, faults)
     sd = _number(held["sd"].node, 0, faults)
-    n = _number(held["n"].node, 2, faults)
+    n = _number(held["n"].node, RUNS_LEAST, faults)
     source = as_text(held["source"].node, faults)
     if where is None or metric is None or mean is None or sd is None or n is None or source is None:
         return None
@@ -73,7 +68,7 @@ def _one(node: Node, known: Mapping[str, str] | None, faults: Faults) -> Draft |
 
 def _number(node: Node, least: int | None, faults: Faults) -> float | None:
     value = node.value
-    whole = least == 2  # the number of runs: a standard deviation needs two
+    whole = least == RUNS_LEAST
     number = None if isinstance(value, bool) or not isinstance(value, int if whole else int | float) else float(value)
     if number is None or (least is not None and number < least):
         bound = "" if least is None else f" >= {least}"

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -30,7 +30,7 @@ from ruamel.yaml.reader import ReaderError
 
 from bench.errors import Fault, SuiteError
 from bench.suite.faults import Faults, Place
-from bench.words import quoted, shown
+from bench.words import quoted, shown, unknown
 
 Scalar = str | int | float | bool | None
 DEPTH = 16
@@ -238,6 +238,22 @@ def as_list(node: Node, faults: Faults, of: str, least: int = 1) -> list[Node]:
         return node.value
     faults.add(node.place, f"must be a list of {of}, got {shown(node.plain)}")
     return []
+
+
+def as_record(
+    node: Node, faults: Faults, kind: str, required: Sequence[str], optional: Sequence[str] = ()
+) -> Mapping[str, Entry]:
+    """The entries of a claim, an exclusion, ...: with faults for keys that it has not and keys that it lacks."""
+    *but_last, last = (f"`{key}`" for key in required)
+    held = as_mapping(node, faults, f"{', '.join(but_last)} and {last}" if but_last else last)
+    known = (*required, *optional)
+    for key, entry in held.items():
+        if key not in known:
+            faults.add(entry.key, unknown(f"key of {'an' if kind[0] in 'aeiou' else 'a'} {kind}", key, known))
+    missing = [f"`{key}`" for key in required if held and key not in held]
+    if missing:
+        faults.add(node.place, f"the {kind} lacks {' and '.join(missing)}")
+    return held
 
 
 def as_mapping(node: Node, faults: Faults, of: str) -> Mapping[str, Entry]:

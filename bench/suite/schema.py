@@ -5,13 +5,15 @@ It says what can be said without expanding the grid; `load_suite` checks the res
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bench.components import CHOICES, FACTORS, ROOMS, SETTINGS, Tables, first_line, json_schema
-from bench.suite.axes import MODES
-from bench.suite.load import KEYS
-from bench.suite.profiles import PLAIN
+from bench.suite import claims, published
+from bench.suite.axes import ABLATE, MODES
+from bench.suite.load import EXCLUSION, KEYS, SEEDS_MAX
+from bench.suite.profiles import NAME, PLAIN
+from bench.suite.values import PARAMETER
 
 Schema = dict[str, Any]
 
@@ -75,7 +77,7 @@ def _per_factor(value: Mapping[str, Schema], parameter: Schema) -> Schema:
         "type": "object",
         "minProperties": 1,
         "properties": dict(value),
-        "patternProperties": {rf"^({dotted})\.(?!name$)[A-Za-z_]\w*$": parameter},
+        "patternProperties": {rf"^({dotted})\.(?!name$){PARAMETER.pattern}$": parameter},
         "additionalProperties": False,
     }
 
@@ -107,10 +109,11 @@ def _selector() -> Schema:
     }
 
 
-def _record(required: Mapping[str, Schema], optional: Mapping[str, Schema]) -> Schema:
+def _record(required: Sequence[str], optional: Sequence[str], **schemas: Schema) -> Schema:
+    """A mapping with the keys that the suite's reader knows; each has its schema, or this fails."""
     return {
         "type": "object",
-        "properties": {**required, **optional},
+        "properties": {key: schemas[key] for key in (*required, *optional)},
         "required": list(required),
         "additionalProperties": False,
     }
@@ -131,12 +134,12 @@ def _include() -> Schema:
 TEXT: Schema = {"type": "string", "minLength": 1}
 
 PROPERTIES: Schema = {
-    "suite": {**TEXT, "pattern": r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", "description": "name; by default the file's"},
+    "suite": {**TEXT, "pattern": f"^{NAME.pattern}$", "description": "name; by default the file's"},
     "question": {**TEXT, "description": "the one question that the suite asks"},
     "seeds": {
         "description": "how many (0, 1, ...), or which",
         "anyOf": [
-            {"type": "integer", "minimum": 1},
+            {"type": "integer", "minimum": 1, "maximum": SEEDS_MAX},
             {"type": "array", "minItems": 1, "uniqueItems": True, "items": {"type": "integer", "minimum": 0}},
         ],
     },
@@ -152,44 +155,48 @@ PROPERTIES: Schema = {
         "description": "in step",
         "anyOf": [_ref("axes"), {"type": "array", "minItems": 1, "items": _ref("axes")}],
     },
-    "ablate": _record({"factors": _changes()}, {"baseline": _ref("assignments"), "mode": {"enum": list(MODES)}}),
+    "ablate": _record(
+        ABLATE[:1], ABLATE[1:], factors=_changes(), baseline=_ref("assignments"), mode={"enum": list(MODES)}
+    ),
     "include": {**_include(), "description": "cells of their own, laid on the base"},
     "exclude": {
         "type": "array",
-        "items": _record({"where": _ref("selector"), "because": TEXT}, {}),
+        "items": _record(EXCLUSION, (), where=_ref("selector"), because=TEXT),
     },
     "metrics": {"type": "array", "minItems": 1, "items": _ref("metric")},
     "claims": {
         "type": "array",
         "items": _record(
-            {"claim": TEXT, "metric": TEXT, "better": _ref("selector"), "than": _ref("selector")},
-            {
-                "by": {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?\s*%$"},
-                "margin": {"type": "number", "exclusiveMinimum": 0},
-                "at": {"type": "string", "pattern": r"^nfe\s*<=\s*[0-9]+$"},
-            },
+            claims.REQUIRED,
+            claims.OPTIONAL,
+            claim=TEXT,
+            metric=TEXT,
+            better=_ref("selector"),
+            than=_ref("selector"),
+            by={"type": "string", "pattern": f"^{claims.PERCENT}$"},
+            margin={"type": "number", "exclusiveMinimum": 0},
+            at={"type": "string", "pattern": f"^{claims.BUDGET}$"},
         ),
     },
     "published": {
         "description": "what others reported, to grade a replication",
         "type": "array",
         "items": _record(
-            {
-                "where": _ref("selector"),
-                "metric": TEXT,
-                "mean": {"type": "number"},
-                "sd": {"type": "number", "minimum": 0},
-                "n": {"type": "integer", "minimum": 2},
-                "source": TEXT,
-            },
-            {},
+            published.KEYS,
+            (),
+            where=_ref("selector"),
+            metric=TEXT,
+            mean={"type": "number"},
+            sd={"type": "number", "minimum": 0},
+            n={"type": "integer", "minimum": published.RUNS_LEAST},
+            source=TEXT,
         ),
     },
     "profiles": {
         "description": "variants: dotted path: value",
         "type": "object",
         "minProperties": 1,
-        "propertyNames": {"not": {"const": PLAIN}},
+        "propertyNames": {"not": {"const": PLAIN}, "pattern": f"^{NAME.pattern}$"},
         "additionalProperties": {"type": "object", "minProperties": 1},
     },
     "plugins": {"type": "array", "minItems": 1, "items": TEXT, "description": "Python files beside the suite"},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -12,6 +13,9 @@ from bench.suite.faults import Faults, Place
 from bench.suite.model import text_of
 from bench.suite.reader import Entry, Node
 from bench.words import hint, quoted, shown, unknown
+
+PARAMETER = re.compile(r"[A-Za-z_]\w*")
+"""What a parameter may be called."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,7 @@ def read_key(text: str, place: Place, faults: Faults) -> Key | None:
         faults.add(place, f"{factor} has no parameters; write `{factor}: ...`")
     elif parameter == "name":
         faults.add(place, f"a component is varied as a whole; write `{factor}: ...`")
-    elif not parameter.isidentifier():
+    elif not PARAMETER.fullmatch(parameter):
         faults.add(place, f"{quoted(parameter)} is no parameter's name; write `{factor}.name_of_parameter`")
     else:
         return Key(factor, parameter)

@@ -9,6 +9,7 @@ from typing import Any
 from unittest.mock import patch
 
 import pandas as pd
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -50,7 +51,7 @@ def test_a_name_replaces_and_parameters_alone_update(load: Load) -> None:
 
 
 def test_dotted_keys_apply_after_whole_factors_in_any_order(load: Load) -> None:
-    one = load("grid: {solver.steps: [10, 20], solver: {a: euler, b: {name: heun, steps: 5}}}\n")
+    one = load("grid: {solver.steps: [10, 20], solver: {a: euler, b: {name: heun, spacing: cosine}}}\n")
     assert rows(one, "label solver.steps", "label solver", "solver.name", "solver.steps") == [
         ("10", "a", "euler", 10),
         ("10", "b", "heun", 10),
@@ -106,6 +107,59 @@ def test_included_cells_take_the_labels_of_what_they_equal(load: Load) -> None:
         ("slow", "9", "bent", "noisy_bridge"),
         ("dopri5", "none", "mine", "linear"),
     ]  # the third equals the grid's own cell and merges with it
+
+
+def test_no_label_of_an_included_cell_says_what_another_axis_says(load: Load) -> None:
+    suite = load(
+        "grid: {solver: [euler], solver.steps: [5]}\n"
+        "include:\n"
+        "- {solver: {name: heun, steps: 9, spacing: cosine}}\n"
+        "- {solver: {name: heun, nfe: 4, spacing: cosine}}\n"
+    )
+    assert rows(suite, "label solver", "label solver.steps", "solver.steps") == [
+        ("euler", "5", 5),
+        ("heun(spacing=cosine)", "9", 9),
+        ("heun(spacing=cosine)", "2", 2),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "places"),
+    [
+        ("grid: {solver: [{name: euler, steps: 5}], solver.steps: [3, 4]}", ["grid.solver[0].steps"]),
+        ("grid: {solver: {a: {name: euler, steps: 5}, b: heun}, solver.steps: [3]}", ["grid.solver.a.steps"]),
+        ("grid: {training.steps: [3], training: [{steps: 9}, {batch: 9}]}", ["grid.training[0].steps"]),
+        ("zip: {solver: [{name: euler, steps: 5}], solver.steps: [3]}", ["zip.solver[0].steps"]),
+        (
+            "ablate: {baseline: {net: {name: mlp, width: 5}, net.width: 6}, factors: {net.width: 7}}",
+            ["ablate.baseline.net.width"],
+        ),
+        ("include: [{solver: {name: euler, steps: 5}, solver.steps: 6, label: {}}]", ["include[0].solver.steps"]),
+        (
+            "grid: {path: [linear]}\nablate: {factors: {solver: {h: {name: heun, steps: 2}}, solver.steps: 7}, "
+            "baseline: {solver.steps: 6}}",
+            ["ablate.factors.solver.h.steps"],
+        ),
+    ],
+)
+def test_a_value_that_a_key_of_its_own_decides_everywhere_is_a_fault(
+    faults: Callable[[str], dict[str, str]], text: str, places: list[str]
+) -> None:
+    found = faults(f"{text}\n")
+    for place in places:
+        assert "is given by a key of its own, so that this has no effect; take it out" in found[place]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "base: {solver: {name: euler, steps: 9}}\ngrid: {solver.steps: [3]}",
+        "base: {solver: {name: euler, steps: 9}}\ngrid: {solver: [heun, {spacing: cosine}]}",
+        "ablate: {mode: leave_one_out, factors: {solver: {name: heun, steps: 2}, solver.steps: 7}}",
+    ],
+)
+def test_a_value_that_holds_in_some_cell_or_in_the_base_is_none(load: Load, text: str) -> None:
+    assert len(load(f"{text}\n").cells)
 
 
 def test_exclusions_count_what_they_take(load: Load) -> None:
