@@ -173,7 +173,7 @@ def _run(
     out.print(f"{suite.name}: {len(suite.cells)} cells on {place}")
     with watcher(out, laid, Estimator(store), engine.slots) as watching, _terminated_as_interrupted():
         done = execute(
-            laid, store, engine, watching, device=place, plugins=suite.plugins, provenance=provenance,
+            laid, store, engine, watching, device=place, plugins=suite.tables.loaded, provenance=provenance,
             keep_stale=keep_stale, fail_fast=fail_fast,
         )  # fmt: skip
     cells = records.cells_table(suite, laid, done)

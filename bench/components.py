@@ -145,8 +145,12 @@ class Tables:
         self.rooms: dict[str, dict[str, type]] = {kind: dict(room.table) for kind, room in ROOMS.items()}
         for entry in entry_points(group="flowbench"):
             self._add(entry.load(), f"entry point {entry.name}")
+        self.loaded: dict[str, str] = {}
+        """The module that each plugin file was, by content: a worker must find the same."""
         for file in plugins:
-            self._add(load_plugin(file), file)
+            module = load_plugin(file)
+            self.loaded[file] = module.__name__
+            self._add(module, file)
 
     def _add(self, module: types.ModuleType, origin: str) -> None:
         found = 0

@@ -12,6 +12,7 @@ BenchError                    anything below; its text names the place, the faul
     ├── NotConverged          a solver stopped before its tolerance
     ├── WrongShape            a net answers in another shape than it is asked in
     ├── WrongAnswer           a metric's answer is not what it declares, or not finite
+    ├── PluginChanged         a plugin is another than when the job was planned
     ├── Unavailable           what the job needs is not on this machine (its cells are skipped)
     │   └── DataMissing       a data set's files are nowhere to be found and cannot be fetched
     └── Undefined             a metric has no value for such a cell (that row is skipped, the cell stays ok)
@@ -95,6 +96,10 @@ class WrongShape(JobError):
 
 class WrongAnswer(JobError):
     """A metric lacks a value that it declares, or gives one that is not finite."""
+
+
+class PluginChanged(JobError):
+    """A plugin's file, or one that it imports, is another than when the job was planned."""
 
 
 class Unavailable(JobError):

@@ -12,7 +12,6 @@ import numpy as np
 import torch
 
 from bench.errors import Undefined
-from bench.flow import integrate
 from bench.interfaces import Coupling, Dataset, Exact, Field, Path, Solver
 from bench.nets.oracle import OracleField
 from bench.paths import Linear
@@ -20,17 +19,6 @@ from bench.sample import SampleJob, start
 
 if TYPE_CHECKING:
     from bench.interfaces import Floats
-
-__all__ = [
-    "exact",
-    "in_own_precision",
-    "integrate",
-    "law_of",
-    "refuse_noise",
-    "start_scale",
-    "starts",
-    "training_points",
-]
 
 
 def law_of(dataset: Dataset) -> Dataset:

@@ -10,7 +10,8 @@ import functools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from bench.exact import exact, in_own_precision, integrate, refuse_noise, start_scale, starts, training_points
+from bench.exact import exact, in_own_precision, refuse_noise, start_scale, starts, training_points
+from bench.flow import integrate
 from bench.sample import field_of, sample_job
 from bench.score import Fetched
 from bench.seeds import salted

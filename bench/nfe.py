@@ -11,7 +11,10 @@ from bench.words import shown
 if TYPE_CHECKING:
     import pandas as pd
 
-_GRAMMAR = re.compile(r"\s*nfe\s*<=\s*([0-9]{1,9})\s*")
+BUDGET = r"nfe\s*<=\s*([0-9]{1,9})"
+"""How a budget is written."""
+
+_GRAMMAR = re.compile(rf"\s*{BUDGET}\s*")
 
 
 class Budget(NamedTuple):

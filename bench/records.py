@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 
 from bench.automatic import AUTOMATIC, EXCESS, FLOOR, FLOOR_SD
+from bench.codehash import code_hash
 from bench.kinds import KINDS
 from bench.stats import excess
 
@@ -321,10 +322,12 @@ def _texts(cells: pd.DataFrame, records: pd.DataFrame, about: Mapping[str, Any])
 
 def _report_code() -> str:
     """Hash of the code that draws the report, so that a better report is drawn without a new result."""
-    files = sorted((Path(__file__).parent / "report").rglob("*"))
-    kept = [file for file in files if file.suffix in {".py", ".jinja"}]
-    code = b"".join(file.read_bytes() for file in [*kept, Path(__file__).parent / "stats.py"])
-    return hashlib.sha256(code).hexdigest()[:12]
+    from bench.report import write_report
+
+    code = code_hash(definitions=[(write_report.__module__, write_report.__qualname__)])
+    templates = sorted((Path(__file__).parent / "report").rglob("*.jinja"))
+    held = b"".join(file.read_bytes() for file in templates)
+    return hashlib.sha256(code.encode() + held).hexdigest()[:12]
 
 
 def _plain(value: Any) -> Any:

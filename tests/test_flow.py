@@ -12,7 +12,7 @@ import torch
 from bench import flow
 from bench.datasets.mixtures import EightGaussians, GaussianMixture, TwoGaussians
 from bench.errors import NotConverged, Undefined
-from bench.exact import integrate
+from bench.flow import integrate
 from bench.interfaces import Mixture
 from bench.metrics.wasserstein import squared_wasserstein
 from bench.nets.oracle import OracleField

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -68,13 +68,13 @@ def execute(
     observer: Observer,
     *,
     device: str = "cpu",
-    plugins: Sequence[str] = (),
+    plugins: Mapping[str, str] | None = None,
     provenance: Mapping[str, Any] | None = None,
     keep_stale: bool = False,
     fail_fast: bool = False,
 ) -> Results:
     """Run a plan to its end. Ctrl-C stops the jobs in flight and marks what is left as cancelled."""
-    run = _Run(plan, store, engine, observer, device, tuple(plugins), dict(provenance or {}), fail_fast)
+    run = _Run(plan, store, engine, observer, device, dict(plugins or {}), dict(provenance or {}), fail_fast)
     found = look_up(plan, store, keep_stale=keep_stale)
     run.results.outcomes.update(found)
     _say_stale(plan, store, found, observer)
@@ -111,7 +111,7 @@ class _Run:
         engine: Engine,
         observer: Observer,
         device: str,
-        plugins: tuple[str, ...],
+        plugins: dict[str, str],
         provenance: dict[str, Any],
         fail_fast: bool,
     ) -> None:

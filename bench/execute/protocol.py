@@ -33,7 +33,8 @@ class Work:
     """Folder to write arrays and the log into."""
     device: str = "cpu"
     threads: int = 1
-    plugins: tuple[str, ...] = ()
+    plugins: dict[str, str] = field(default_factory=dict)
+    """Plugin files, and the module that each was when the job was planned."""
     options: dict[str, Any] = field(default_factory=dict)
     checkpoint: str = ""
     """File from which a training goes on that was killed; none for cohorts, whose members are others the next time."""

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from bench.components import Config, Tables
-from bench.errors import JobError
+from bench.errors import JobError, PluginChanged
 from bench.execute.protocol import Work
 from bench.inputs import FLOOR_INPUTS, INPUTS
 from bench.kinds import KINDS
@@ -58,7 +58,7 @@ class WorkTask:
         """The component, the value, or the declared fields of who plays a role."""
         found = next((config for config in self.work.configs if config[0] == role), None)
         if found is not None:
-            return _tables(tuple(self.work.plugins)).build(Config(*found[1:]))
+            return _tables(tuple(self.work.plugins.items())).build(Config(*found[1:]))
         fields = {name.partition(".")[2]: v for name, v in self.work.fields.items() if name.partition(".")[0] == role}
         if not fields:
             raise LookupError(
@@ -125,5 +125,9 @@ def explain(error: Exception) -> tuple[str, str]:
 
 
 @functools.cache
-def _tables(plugins: tuple[str, ...]) -> Tables:
-    return Tables(plugins)
+def _tables(plugins: tuple[tuple[str, str], ...]) -> Tables:
+    tables = Tables(tuple(file for file, _ in plugins))
+    for file, planned in plugins:
+        if tables.loaded[file] != planned:  # its numbers would be stored as those of the code that was planned
+            raise PluginChanged(f"{file}, or a file that it imports, changed while the run was under way; run it again")
+    return tables

@@ -42,9 +42,7 @@ REQUIRED = ("claim", "metric", "better", "than")
 OPTIONAL = ("by", "margin", "at")
 PAIRS_MAX = 1_000_000
 PERCENT = r"([0-9]+(?:\.[0-9]+)?)\s*%"
-BUDGET = r"nfe\s*<=\s*([0-9]{1,9})"
 _PERCENT = re.compile(PERCENT)
-_BUDGET = re.compile(BUDGET)
 
 
 @dataclass(frozen=True)

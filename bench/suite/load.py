@@ -68,14 +68,14 @@ def load_suite(file: str | Path, profile: str | None = None, only: Sequence[str]
     for key, entry in root.value.items():
         if key not in KEYS:
             faults.add(entry.key, unknown("key of a suite", key, KEYS))
-    tables, plugins, sure = _plugins(root.get("plugins"), Path(file).parent, faults)
+    tables, sure = _plugins(root.get("plugins"), Path(file).parent, faults)
     versions: dict[str | None, Node] = {None: root}
     versions.update(read_profiles(root, faults))
     readers = {name: _Reader(version, tables, faults, sure) for name, version in versions.items()}
     suites: dict[str | None, Suite | None] = {}
     for name, reader in readers.items():
         with faults.within("" if name is None else f"in profile {name}: "):
-            suites[name] = reader.suite(str(file), name, plugins)
+            suites[name] = reader.suite(str(file), name)
     if len(faults):
         raise faults.error()
     asked = None if profile == PLAIN else profile
@@ -98,8 +98,8 @@ def _bytes(file: str | Path) -> bytes:
         raise UsageError(f"{file}: {said}. {meant(str(file), beside)}".rstrip()) from error
 
 
-def _plugins(node: Node | None, folder: Path, faults: Faults) -> tuple[Tables, tuple[str, ...], bool]:
-    """Tables with the suite's plugins, their absolute paths, and whether all could be loaded."""
+def _plugins(node: Node | None, folder: Path, faults: Faults) -> tuple[Tables, bool]:
+    """Tables with the suite's plugins, and whether all could be loaded."""
     files: list[str] = []
     items = as_list(node, faults, "Python files beside the suite") if node else []
     for item in items:
@@ -117,7 +117,7 @@ def _plugins(node: Node | None, folder: Path, faults: Faults) -> tuple[Tables, t
             faults.add(item.place, f"{quoted(name)} is listed twice")
             continue
         files.append(path)
-    return Tables(tuple(files)), tuple(files), len(files) == len(items)
+    return Tables(tuple(files)), len(files) == len(items)
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ class _Reader:
         self.dimensions = read_dimensions(root, self.base, self.values)
         self._check_base()
 
-    def suite(self, file: str, profile: str | None, plugins: tuple[str, ...]) -> Suite | None:
+    def suite(self, file: str, profile: str | None) -> Suite | None:
         """The suite; None (and faults) where there is none to be had."""
         name, question = self._name(file), self._question()
         seeds, metrics = self._seeds(), self._metrics()
@@ -162,7 +162,7 @@ class _Reader:
             return None
         return Suite(
             name, question, file, profile, seeds, expansion.axes, tuple(metrics), tuple(paired),
-            tuple(filter(None, matched)), exclusions, plugins, self.tables, cells,
+            tuple(filter(None, matched)), exclusions, self.tables, cells,
         )  # fmt: skip
 
     def _base(self) -> dict[str, Value]:

@@ -115,7 +115,6 @@ class Suite:
     claims: tuple[Claim, ...]
     published: tuple[Published, ...]
     exclusions: tuple[Exclusion, ...]
-    plugins: tuple[str, ...]
     tables: Tables
     cells: Cells
 

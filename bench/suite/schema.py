@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bench.components import CHOICES, FACTORS, ROOMS, SETTINGS, Tables, first_line, json_schema
+from bench.nfe import BUDGET
 from bench.suite import claims, published
 from bench.suite.axes import ABLATE, MODES
 from bench.suite.load import EXCLUSION, KEYS, SEEDS_MAX
@@ -175,7 +176,7 @@ PROPERTIES: Schema = {
             than=_ref("selector"),
             by={"type": "string", "pattern": f"^{claims.PERCENT}$"},
             margin={"type": "number", "exclusiveMinimum": 0},
-            at={"type": "string", "pattern": f"^{claims.BUDGET}$"},
+            at={"type": "string", "pattern": f"^{BUDGET}$"},
         ),
     },
     "published": {

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from bench import exact
+from bench import exact, flow
 from bench.couplings import COUPLINGS
 from bench.datasets.mixtures import Gaussian, TwoGaussians
 from bench.interfaces import checked_times
@@ -77,7 +77,7 @@ def cell():
             law=law,
             field=field,
             oracle=known,
-            integrate=exact.integrate,
+            integrate=flow.integrate,
             seed=seed,
         )
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from bench import exact
+from bench import flow
 from bench.batches import TrainJob, draw
 from bench.couplings import Independent
 from bench.datasets.mixtures import EightGaussians, Gaussian, GaussianMixture
@@ -113,7 +113,7 @@ def test_the_parts_bound_the_distance_from_a_perfect_sampler(cell, path):
     inputs = cell(GaussianMixture(), path, "displacement", ("euler", 5), wobble, n=200)
     parts = budget(inputs)
     z = torch.from_numpy(inputs.start[0] / inputs.start_scale)
-    perfect = exact.integrate(inputs.oracle.linear, z, 40).numpy()
+    perfect = flow.integrate(inputs.oracle.linear, z, 40).numpy()
     distance = math.sqrt(squared_wasserstein(inputs.samples[0], perfect))
     assert 0.3 < distance <= sum(parts[name] for name in PARTS)
 
@@ -121,8 +121,8 @@ def test_the_parts_bound_the_distance_from_a_perfect_sampler(cell, path):
 def test_fine_flows_are_finer_than_what_they_measure(cell):
     inputs = cell(GaussianMixture(), NoisyBridge(s=0.5), n=128)
     z = torch.from_numpy(inputs.start[0])
-    finest = exact.integrate(inputs.oracle.velocity, z, 200)
-    apart = (exact.integrate(inputs.oracle.velocity, z, ErrorBudget().fine_steps) - finest).norm(dim=1)
+    finest = flow.integrate(inputs.oracle.velocity, z, 200)
+    apart = (flow.integrate(inputs.oracle.velocity, z, ErrorBudget().fine_steps) - finest).norm(dim=1)
     assert float(apart.max()) < 1e-3
 
 
@@ -138,7 +138,7 @@ def test_log_likelihood_of_the_exact_flow_is_the_log_density_of_its_end_law(cell
     d = x[:, None] - means
     exponents = -0.5 * np.einsum("nki,kij,nkj->nk", d, np.linalg.inv(covariances), d)
     known = np.log((weights * np.exp(exponents) / (2 * math.pi * np.sqrt(np.linalg.det(covariances)))).sum(1))
-    given = Given(field=inputs.field, start_scale=inputs.start_scale, integrate=exact.integrate)
+    given = Given(field=inputs.field, start_scale=inputs.start_scale, integrate=flow.integrate)
     assert metric.log_density(given, torch.from_numpy(x)).numpy() == pytest.approx(known, abs=2e-3)
     assert inputs.score(metric)["log_likelihood"] == pytest.approx([known.mean()], abs=1e-4)
 
@@ -166,7 +166,7 @@ def test_log_likelihood_in_more_dimensions_uses_probes_that_average_to_the_trace
 
     def given(matrix):
         return Given(
-            field=lambda t, y: (y.flatten(1) @ matrix.T).view_as(y), start_scale=1.5, integrate=exact.integrate, seed=3
+            field=lambda t, y: (y.flatten(1) @ matrix.T).view_as(y), start_scale=1.5, integrate=flow.integrate, seed=3
         )
 
     def known(matrix):

@@ -9,7 +9,8 @@ import torch
 
 from bench.couplings import Independent
 from bench.datasets.mixtures import Gaussian, GaussianMixture
-from bench.exact import exact, integrate
+from bench.exact import exact
+from bench.flow import integrate
 from bench.interfaces import Given, Mixture
 from bench.metrics.budget import ErrorBudget
 from bench.metrics.likelihood import LogLikelihood

@@ -207,7 +207,7 @@ def test_plugins_lie_beside_the_suite(load: Load, tmp_path: Path) -> None:
         "@dataclass(frozen=True)\nclass Mine(Linear):\n    'Mine.'\n    k: int = 3\nPATHS = {'mine': Mine}\n"
     )
     suite = load("plugins: [mine.py]\nbase: {path: {name: mine, k: 4}}\n")
-    assert suite.plugins == (str(tmp_path / "mine.py"),)
+    assert suite.tables.plugins == (str(tmp_path / "mine.py"),)
     assert rows(suite, "path.name", "path.k") == [("mine", 4)]
 
 
