@@ -61,19 +61,3 @@ class Made:
     numbers: Mapping[str, Any]
     arrays: Mapping[str, Array] = field(default_factory=dict)
     weights: Mapping[str, Weights] = field(default_factory=dict)
-
-
-class Declared:
-    """Some fields of a settings factor; asking for another is a fault of the table, told where it is made."""
-
-    def __init__(self, factor: str, values: Mapping[str, Any]) -> None:
-        self.__dict__.update(values)
-        self._factor = factor
-
-    def __getattr__(self, name: str) -> Any:
-        """Only reached for what was not declared."""
-        held = ", ".join(sorted(name for name in self.__dict__ if not name.startswith("_")))
-        raise AttributeError(
-            f"{self.__dict__.get('_factor')}.{name} is read, and the job declares {held or 'no field of it'}; name it "
-            "in its row in bench/inputs.py or bench/stages.py, so that it is part of the key"
-        )

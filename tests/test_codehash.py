@@ -2,7 +2,10 @@
 
 import ast
 import dataclasses
+import json
 import shutil
+import sys
+from contextlib import contextmanager
 
 import pytest
 
@@ -11,9 +14,12 @@ from bench.components import ROOMS
 from bench.errors import ComponentError
 from bench.nets.mlp import MLP, ResidualMLP
 from bench.paths import Linear, NoisyBridge
+from bench.plan import plan
 from bench.plugins import home
+from bench.stages import STAGES
+from bench.suite import load_suite
 
-STAGES = ("bench.train", "bench.reference", "bench.sample", "bench.exact", "bench.score", "bench.timing")
+MODULES = ("bench.train", "bench.reference", "bench.sample", "bench.exact", "bench.score", "bench.timing")
 CLASSES = [cls for room in ROOMS.values() for cls in room.table.values()]
 
 
@@ -27,13 +33,21 @@ def edited_hashes(copy, places, modules=(), classes=()):
     with codehash.source_in(copy):
         hashes[None] = codehash.code_hash(modules, classes)
         for module, name in places:
-            file = codehash._path(module)
-            text = file.read_text(encoding="utf-8")
-            file.write_text(planted(text, name), encoding="utf-8")
-            codehash.forget()
-            hashes[module, name] = codehash.code_hash(modules, classes)
-            file.write_text(text, encoding="utf-8")
+            with edited(module, name):
+                hashes[module, name] = codehash.code_hash(modules, classes)
     return hashes
+
+
+@contextmanager
+def edited(module, name):
+    """Meanwhile a line is planted in a function of the copy."""
+    file = codehash._path(module)
+    text = file.read_text(encoding="utf-8")
+    file.write_text(planted(text, name), encoding="utf-8")
+    codehash.forget()
+    yield
+    file.write_text(text, encoding="utf-8")
+    codehash.forget()
 
 
 def planted(text, name):
@@ -119,7 +133,7 @@ def test_every_component_of_the_package_is_found_where_it_is_written():
 
 def test_what_stages_and_components_reach_hides_nothing_and_changes_no_other_module():
     """What the walk cannot follow: an assignment to another module's names is seen from neither side of it."""
-    start = [place for stage in STAGES for place in codehash._whole(stage)]
+    start = [place for stage in MODULES for place in codehash._whole(stage)]
     start += [place for cls in CLASSES for place in codehash._class(cls)]
     for name in {module for module, _ in codehash.reachable(start)}:
         module = codehash._module(name)
@@ -148,7 +162,7 @@ def test_a_component_reaches_only_components_that_it_names(cls):
 
 
 def test_stages_reach_no_table_of_components():
-    reached = codehash.reachable([place for stage in STAGES for place in codehash._whole(stage)])
+    reached = codehash.reachable([place for stage in MODULES for place in codehash._whole(stage)])
     tables = {room.table_name for room in ROOMS.values()}
     assert not {(module, name) for module, name in reached if name in tables or module == "bench.components"}
     assert ("bench.seeds", "stream") in reached
@@ -166,3 +180,153 @@ def test_single_definitions_can_be_asked_for():
 def test_a_class_made_by_no_file_is_refused_in_words():
     with pytest.raises(ComponentError, match="write its class down in a file"):
         codehash.code_hash(classes=[dataclasses.make_dataclass("Made", [("x", int)])])
+
+
+MOVERS = ("bench.execute.", "bench.store.", "bench.components", "bench.plugins", "bench.neighbours", "bench.codehash")
+"""Modules that move work and make components of what keys hold; nothing in them decides a number."""
+
+SUITES = {
+    "nets": {
+        "question": "What runs?",
+        "seeds": 1,
+        "base": {
+            "dataset": {"name": "gaussian_mixture", "points": 64},
+            "path": {"name": "noisy_bridge", "s": 0.5},
+            "training": {
+                "steps": 8, "batch": 16, "ema": 0.5, "clip": 1.0, "warmup": 2, "schedule": "cosine",
+                "weighting": "min_snr", "order": "by_class", "precision": "bf16",
+            },
+            "solver": {"name": "euler", "steps": 3},
+            "sampling": {"n": 32, "weights": "ema", "precision": "bf16"},
+        },
+        "zip": {
+            "prediction": ["velocity", "noise"],
+            "net": [
+                {"name": "mlp", "width": 8, "depth": 1, "time": "sinusoidal"}, {"name": "residual_mlp", "width": 8},
+            ],
+        },
+        "metrics": [
+            "wasserstein", "sliced_wasserstein", "mmd", "energy_distance", "mode_weight_tv", "error_budget",
+            "velocity_error", "log_likelihood", "straightness", "normalised_path_energy", "nearest_training_point",
+        ],
+    },
+    "solvers": {
+        "question": "What runs?",
+        "seeds": 1,
+        "base": {"net": "oracle", "sampling": {"n": 32, "repeats": 1}},
+        "zip": {"clock": ["noise_at_0", "data_at_0"], "path": ["linear", "vp"]},
+        "grid": {
+            "solver": [
+                {"name": "heun", "steps": 2, "spacing": "cosine"}, {"name": "rk4", "steps": 2}, "dopri5",
+                {"name": "euler_maruyama", "steps": 2}, {"name": "ddim", "steps": 2}, {"name": "ddpm", "steps": 2},
+            ],
+        },
+        "metrics": ["wasserstein"],
+    },
+    "couplings": {
+        "question": "What runs?",
+        "seeds": 1,
+        "base": {
+            "dataset": "two_moons",
+            "training": {"steps": 4, "batch": 16},
+            "net": {"name": "mlp", "width": 8, "depth": 1},
+            "sampling": {"n": 32, "start": "independent", "reference": "independent"},
+        },
+        "grid": {"coupling": ["independent", "ot", "ot_plan", "sinkhorn"], "source": ["gaussian", "eight_gaussians"]},
+        "metrics": ["wasserstein_squared"],
+    },
+    "pictures": {
+        "question": "What runs?",
+        "seeds": 1,
+        "base": {
+            "dataset": "digits",
+            "training": {"steps": 2, "batch": 8},
+            "solver": {"name": "euler", "steps": 2},
+            "sampling": {"n": 16, "repeats": 1, "guidance": 2},
+        },
+        "grid": {
+            "net": [
+                {"name": "unet", "width": 8, "classes": 10},
+                {"name": "dit", "width": 12, "depth": 1, "patch": 2, "classes": 10},
+            ],
+        },
+        "metrics": [
+            *({"name": name, "extractor": "pixels"} for name in ("fid", "kid", "precision_recall", "density_coverage")),
+            "nearest_training_image",
+        ],
+    },
+}  # fmt: skip
+
+
+class Tracer:
+    """Notes the package's functions that run while a job is done: {job: {(module, qualified name)}}."""
+
+    def __init__(self):
+        self.seen, self.job = {}, None
+
+    def __call__(self, frame, event, arg):
+        if event == "call" and frame.f_code.co_filename.startswith(str(codehash.ROOT)):
+            module = frame.f_globals["__name__"]
+            self.seen.setdefault(self.job, set()).add((module, frame.f_code.co_qualname))
+
+    def watching(self, engine):
+        """The same engine, watched while it works."""
+        submit = engine.submit
+
+        def watched(batch):
+            for work in batch:  # each by itself, so that it is known who passed through what
+                self.job = work.id
+                sys.setprofile(self)
+                try:
+                    submit([work])
+                finally:
+                    sys.setprofile(None)
+
+        engine.submit = watched
+        return engine
+
+
+@pytest.fixture(scope="module", params=sorted(SUITES))
+def traced(request, run_inline, tmp_path_factory):
+    """A suite file, and what its jobs passed through."""
+    folder = tmp_path_factory.mktemp("traced")
+    file = folder / f"{request.param}.yaml"
+    file.write_text(json.dumps(SUITES[request.param]))
+    tracer = Tracer()
+    outcomes = run_inline(plan(load_suite(file), "this machine"), folder / "store", tracer.watching)
+    assert all(outcome.ok for outcome in outcomes.values()), {o.reason for o in outcomes.values() if not o.ok}
+    return file, tracer.seen
+
+
+def decides(place):
+    """Whether a function may decide a number; lambdas and comprehensions are edited with what holds them."""
+    module, name = place
+    return not module.startswith(MOVERS) and "<" not in name.replace("<locals>", "")
+
+
+@pytest.mark.slow
+def test_an_edit_of_any_function_that_a_number_passed_through_changes_its_jobs_code(traced, copy):
+    file, seen = traced
+    suite = load_suite(file)
+    places = sorted({place for found in seen.values() for place in found if decides(place)})
+    assert len(places) > 60
+    missed = []
+    with codehash.source_in(copy):
+        before = {job: spec.code for job, spec in plan(suite, "this machine").jobs.items()}
+        for place in places:
+            with edited(*place):
+                after = {job: spec.code for job, spec in plan(suite, "this machine").jobs.items()}
+            asked = [job for job, found in seen.items() if place in found]
+            missed += [(place, job) for job in asked if after[job] == before[job]]
+    assert not missed
+
+
+def test_what_moves_work_is_in_no_code_hash(traced):
+    """Else a better driver would have everything trained anew."""
+    file, seen = traced
+    assert any(module.startswith("bench.execute.") for found in seen.values() for module, _ in found)
+    reached = set()
+    for job in plan(load_suite(file), "this machine").jobs.values():
+        run = STAGES[job.kind].run
+        reached |= {module for module, _ in codehash.reachable([(run.__module__, run.__qualname__)])}
+    assert not [module for module in reached if module.startswith(MOVERS)]

@@ -21,7 +21,7 @@ from bench.kinds import KINDS
 from bench.score import Fetched
 from bench.stages import STAGES
 from bench.store import write_array
-from bench.task import Declared, Made, Weights
+from bench.task import Made, Weights
 
 Send = Callable[[dict[str, Any]], None]
 """Gives one message to the driver."""
@@ -105,6 +105,22 @@ class WorkTask:
             for name, weights in made.weights.items():
                 save_file(weights, folder / f"weights_{name}.safetensors")
         return dict(made.numbers)
+
+
+class Declared:
+    """Some fields of a settings factor; asking for another is a fault of the table, told where it is made."""
+
+    def __init__(self, factor: str, values: Mapping[str, Any]) -> None:
+        self.__dict__.update(values)
+        self._factor = factor
+
+    def __getattr__(self, name: str) -> Any:
+        """Only reached for what was not declared."""
+        held = ", ".join(sorted(name for name in self.__dict__ if not name.startswith("_")))
+        raise AttributeError(
+            f"{self.__dict__.get('_factor')}.{name} is read, and the job declares {held or 'no field of it'}; name it "
+            "in its row in bench/inputs.py or bench/stages.py, so that it is part of the key"
+        )
 
 
 def do(task: WorkTask) -> Made:
