@@ -204,3 +204,12 @@ def _built(net: Net, seed: int = 0, stirred: bool = False) -> tuple[nn.Module, t
 def _inputs(shape: tuple[int, ...], n: int = BATCH) -> tuple[Tensor, Tensor]:
     """N standard normal points and times spread over [0, 1]."""
     return torch.randn(n, *shape, generator=stream(0, "contract/net")), (torch.arange(n) + 0.25) / n
+
+
+def is_small(net: Net) -> bool:
+    """Whether it is a net for points, cheap enough to be tried at several parameters."""
+    try:
+        net.build(SHAPES[0])
+    except Exception:
+        return False
+    return True
