@@ -30,6 +30,7 @@ class Independent(Coupling):
     """
 
     independent: ClassVar[bool] = True
+    permutes: ClassVar[bool] = True
 
     transport_batch: Size = None
 
@@ -46,6 +47,8 @@ class OptimalTransport(Coupling):
     here solved by POT. Pairs come in the order of the source points.
     Pooladian et al. 2023, arXiv:2304.14772; Tong et al. 2023, arXiv:2302.00482.
     """
+
+    permutes: ClassVar[bool] = True
 
     transport_batch: Size = None
 
@@ -147,6 +150,7 @@ class ClassWise(Coupling):
     """
 
     labelled: ClassVar[bool] = True
+    permutes: ClassVar[bool] = True
 
     transport_batch: Size = None
 

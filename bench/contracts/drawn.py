@@ -75,7 +75,7 @@ def edges(cls: type, given: Mapping[str, Any], ends: bool) -> Iterator[Any]:
 
     A number that is left out (none) is given; those that the component refuses are left out.
     """
-    hints, start = typing.get_type_hints(cls, include_extras=True), made(cls, given)
+    hints, found = typing.get_type_hints(cls, include_extras=True), [made(cls, given)]
     random = numpy_stream(0, f"contract/edges/{cls.__name__}")
     for name, value in _around(cls, given).items():
         others = [option for option in _options(hints[name]) if option != value]
@@ -85,7 +85,8 @@ def edges(cls: type, given: Mapping[str, Any], ends: bool) -> Iterator[Any]:
                 component = made(cls, {**given, name: other})
             except (ValueError, TypeError):  # TypeError: nothing that could be drawn
                 continue
-            if component != start:
+            if component not in found:
+                found.append(component)
                 yield component
 
 
