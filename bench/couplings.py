@@ -114,7 +114,7 @@ class Sinkhorn(Coupling):
         self, cost: Tensor, f: Tensor, g: Tensor, smoothing: float, left: int
     ) -> tuple[Tensor, Tensor, Tensor, int]:
         """Plan and potentials at `smoothing` times the regularisation, and the iterations that are left."""
-        n = len(cost)
+        n, off = len(cost), math.inf
         while left > 0:
             # One round in logarithms, then cheap ones by matrix products while their scalings stay moderate.
             g = -smoothing * (math.log(n) + ((f - cost) / smoothing).logsumexp(0, keepdim=True))
