@@ -29,13 +29,19 @@ CONTRACTS: dict[str, tuple[Law, ...]] = {
 }
 """The laws of each room, in the order in which they are tried."""
 
-DRAWN: dict[str, int] = {"dataset": 3, "source": 3, "coupling": 2, "path": 4, "net": 2, "solver": 3, "metric": 2}
+DRAWN: dict[str, int] = {"dataset": 3, "source": 3, "coupling": 1, "path": 4, "net": 2, "solver": 3, "metric": 2}
 """How many drawn parameters each room's components are tried at, beside the defaults."""
 
 EDGES = frozenset({"dataset", "source", "coupling", "path", "solver"})
 """Rooms whose components keep their laws at the very ends of their parameters' ranges."""
 
-AT_DEFAULTS: frozenset[Law] = frozenset({flows.exact_flow_ends_in_its_own_law, solvers.simulation_keeps_a_standing_law})
+AT_DEFAULTS: frozenset[Law] = frozenset(
+    {
+        couplings.keeps_both_marginals_of_large_batches,
+        flows.exact_flow_ends_in_its_own_law,
+        solvers.simulation_keeps_a_standing_law,
+    }
+)
 """Laws that are slow, or that some parameters change on purpose."""
 
 

@@ -29,6 +29,9 @@ CHANGED = 0.7
 WIDE = 100
 """A range so many times as wide as the value in it counts as open on that side."""
 
+OF_THE_HARNESS = ("transport_batch",)
+"""Parameters that the harness reads; the component itself does the same whatever they are."""
+
 NOT_DRAWN: Any = object()
 
 
@@ -99,7 +102,7 @@ def differences(component: Any, start: Any) -> str:
 
 def _around(cls: type, given: Mapping[str, Any]) -> dict[str, Any]:
     """What can be changed and its value so far. What only concerns training leaves a law as it is."""
-    fixed = getattr(cls, "training_only", ())
+    fixed = {*getattr(cls, "training_only", ()), *OF_THE_HARNESS}
     return {f.name: given.get(f.name, f.default) for f in dataclasses.fields(cls) if f.init and f.name not in fixed}
 
 

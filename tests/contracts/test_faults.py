@@ -284,7 +284,7 @@ FAULTS = [
     ("dataset", Infinite, "extreme_uniforms_give_finite_points", "u = (1e-12, 1e-12)"),
     ("dataset", Global, "draws_follow_their_stream", "take all randomness from the generator"),
     ("source", Heavier, "is_standard_normal_where_it_says_so", "axis 0 is not N(0, 1)"),
-    ("coupling", Repeats, "keeps_both_marginals", "one x1 occurs 0 times, another 3200 times"),
+    ("coupling", Repeats, "keeps_both_marginals", "one x1 occurs 0 times, another 12800 times"),
     ("coupling", Blends, "pairs_the_batchs_own_points", "32 of 32 paired x1"),
     ("coupling", Exchanges, "pairs_the_batchs_own_points", "(source, data) in that order"),
     ("coupling", Shuffles, "follows_its_generator", "the same generator gives other pairs"),
