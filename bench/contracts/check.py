@@ -38,6 +38,7 @@ EDGES = frozenset({"dataset", "source", "coupling", "path", "solver"})
 AT_DEFAULTS: frozenset[Law] = frozenset(
     {
         couplings.keeps_both_marginals_of_large_batches,
+        datasets.window_is_no_wider_than_the_law,
         flows.exact_flow_ends_in_its_own_law,
         solvers.simulation_keeps_a_standing_law,
     }
