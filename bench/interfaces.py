@@ -288,14 +288,14 @@ class Solver(ABC):
         return None
 
     def refined(self, times: int) -> Solver | None:
-        """This solver with `times` as many steps; None where it adapts. By default a parameter `steps` is multiplied."""
+        """Return this solver with `times` as many steps, None where it adapts; by default `steps` is multiplied."""
         if self.adaptive or "steps" not in _parameters(self):
             return None
         finer: Solver = replace(self, steps=times * self.steps)  # type: ignore
         return finer
 
     def tightened(self, tolerance: float) -> Solver | None:
-        """This solver at this tolerance; None where its steps are fixed. By default it is both `rtol` and `atol`."""
+        """Return this solver at a tolerance, None where its steps are fixed; by default `rtol` and `atol`."""
         if not self.adaptive or not {"rtol", "atol"} <= _parameters(self):
             return None
         tighter: Solver = replace(self, rtol=tolerance, atol=tolerance)  # type: ignore

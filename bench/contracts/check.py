@@ -37,7 +37,7 @@ EDGES = frozenset({"dataset", "source", "coupling", "path", "solver"})
 
 AT_DEFAULTS: frozenset[Law] = frozenset(
     {
-        couplings.keeps_both_marginals_of_large_batches,
+        couplings.leaves_no_point_out_of_large_batches,
         datasets.window_is_no_wider_than_the_law,
         flows.exact_flow_ends_in_its_own_law,
         solvers.simulation_keeps_a_standing_law,
@@ -85,6 +85,9 @@ def subjects(tables: Tables, given: Mapping[str, Mapping[str, Any]] | None = Non
 def check(found: Sequence[Subject]) -> Iterator[Outcome]:
     """Every law of every subject, one outcome each, and a failure more where no law could be tried."""
     for subject in found:
+        if missing := _missing(subject):
+            yield Outcome(subject, "can_be_tried", "FAILED", f"no law could be tried: {missing}")
+            continue
         told = []
         for law in CONTRACTS[subject.room]:
             told.append(outcome(subject, law))
@@ -99,12 +102,8 @@ def outcome(subject: Subject, law: Law) -> Outcome:
     What the component raises is an outcome, with its place.
     """
     name = law.__name__
-    missing = [each for each in required(subject.cls) if each not in subject.given]
-    if missing:
-        example = ", ".join(f"{each}: ..." for each in missing)
-        have = "has no default" if len(missing) == 1 else "have no defaults"
-        words = f"{', '.join(missing)} {have}; give it with --with '{subject.name}: {{{example}}}'"
-        return Outcome(subject, name, "skipped", words)
+    if missing := _missing(subject):
+        return Outcome(subject, name, "skipped", missing)
     at = start = None
     try:
         at = start = made(subject.cls, subject.given)
@@ -137,6 +136,16 @@ def others(subject: Subject, start: Any, law: Law) -> tuple[Any, ...]:
 def _others(room: str, cls: type, text: str) -> tuple[Any, ...]:
     given = json.loads(text)
     return (*edges(cls, given, ends=room in EDGES), *drawn(cls, given, DRAWN[room]))
+
+
+def _missing(subject: Subject) -> str:
+    """What must be said before the component can be made, or nothing."""
+    missing = [each for each in required(subject.cls) if each not in subject.given]
+    if not missing:
+        return ""
+    have = "has no default" if len(missing) == 1 else "have no defaults"
+    example = ", ".join(f"{each}: ..." for each in missing)
+    return f"{', '.join(missing)} {have}; give a value by --with '{subject.name}: {{{example}}}'"
 
 
 def _where(at: Any, start: Any) -> str:

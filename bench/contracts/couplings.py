@@ -106,7 +106,7 @@ def keeps_both_marginals(coupling: Coupling) -> str | None:
     return None
 
 
-def keeps_both_marginals_of_large_batches(coupling: Coupling) -> str | None:
+def leaves_no_point_out_of_large_batches(coupling: Coupling) -> str | None:
     """Over 8 pairings of 1024 points no few neighbours in place or rank occur too often or too seldom (p > 1e-6)."""
     pairings = _pairings(coupling, LARGE, LARGE_CALLS)
     for side, name in enumerate(("x0", "x1")):
@@ -179,7 +179,7 @@ LAWS: tuple[Law, ...] = (
     pairs_the_batchs_own_points,
     uses_each_point_once_where_it_says_so,
     keeps_both_marginals,
-    keeps_both_marginals_of_large_batches,
+    leaves_no_point_out_of_large_batches,
     follows_its_generator,
     leaves_its_inputs_alone,
     is_independent_where_it_says_so,

@@ -38,7 +38,7 @@ def draws_finite_float32_points(law: Dataset) -> str | None:
 
 
 def draws_follow_their_stream(law: Dataset) -> str | None:
-    """The same seed and stream give the same points, another block of the stream gives others (unless there is but one)."""
+    """The same seed and stream give the same points, another block of the stream others, unless there is but one."""
     first, again = (law.draw(256, 3, stream(3, "data")) for _ in range(2))
     other = law.draw(256, 3, stream(3, "data", block=1))
     holds(torch.equal(first, again), "the same stream draws other points", "take all randomness from the generator")
@@ -97,31 +97,35 @@ def modes_are_probabilities_chosen_by_the_first_coordinate(law: Dataset) -> str 
 
 
 def draws_and_placed_uniforms_agree_in_law(law: Dataset) -> str | None:
-    """Along 4 fixed directions, each of up to 4 axes and in radius, draws and placed uniforms pass a Kolmogorov-Smirnov test.
+    """Along 4 directions, up to 4 axes and in radius, draws and placed uniforms pass a Kolmogorov-Smirnov test.
 
     Values that differ by float32's rounding count as equal, so that laws on lines and spheres, and atoms, are laws too.
     """
     n = 4096
     even = law.from_uniform(_even(law, n)).reshape(n, -1)
     drawn = law.draw(n, 5, stream(5, "data")).double().numpy().reshape(n, -1)
-    _agree(even, drawn, "draw and from_uniform differ in law", "let draw place uniforms by from_uniform, as the base does")
+    _agree(
+        even, drawn, "draw and from_uniform differ in law", "let draw place uniforms by from_uniform, as the base does"
+    )
     return None
 
 
 def labels_are_the_classes_of_the_points(law: Dataset) -> str | None:
     """`draw_labelled` draws what `draw` does, and labels (n,) int64 in [0, classes).
 
-    Where each mode is a class, its share of the labels is the mode's (chi-square), and its points lie where `place` puts
-    that mode's.
+    Where each mode is a class, its share of the labels is the mode's (chi-square), and its points follow the law of
+    what `place` puts into that mode.
     """
     n = 4096
     points, labels = law.draw_labelled(n, 5, stream(5, "data"))
     mend = "leave draw to the base class, which is draw_labelled without its labels"
     holds(torch.equal(points, law.draw(n, 5, stream(5, "data"))), "draw_labelled draws other points than draw", mend)
     holds(
-        labels.shape == (n,) and labels.dtype == torch.int64 and 0 <= int(labels.min()) <= int(labels.max()) < law.classes,
-        f"labels are {labels.dtype} of shape {tuple(labels.shape)} from {int(labels.min())} to {int(labels.max())}, with "
-        f"{law.classes} classes",
+        labels.shape == (n,)
+        and labels.dtype == torch.int64
+        and 0 <= int(labels.min()) <= int(labels.max()) < law.classes,
+        f"labels are {labels.dtype} of shape {tuple(labels.shape)} from {int(labels.min())} to {int(labels.max())}, "
+        f"with {law.classes} classes",
         "return one class in [0, classes) as int64 for each point",
     )
     if law.classes != len(law.modes) or law.classes == 1:
@@ -150,7 +154,7 @@ def labels_are_the_classes_of_the_points(law: Dataset) -> str | None:
 
 
 def a_finite_set_is_fixed_by_its_seed(law: Dataset) -> str | None:
-    """With `points` = 64 draws are out of `training_set(seed)`, all of them in time; a seed fixes the set, whatever the stream."""
+    """With `points` = 64 draws are out of `training_set(seed)`, all of it in time; a seed alone fixes the set."""
     if "points" not in {field.name for field in dataclasses.fields(law)}:  # type: ignore[arg-type]
         return "has no parameter `points`"
     few: Dataset = dataclasses.replace(law, points=FEW)  # type: ignore[type-var]
@@ -168,7 +172,9 @@ def a_finite_set_is_fixed_by_its_seed(law: Dataset) -> str | None:
     single = len(np.unique(law.from_uniform(_even(law, 256)).reshape(256, -1), axis=0)) < FEW
     holds(single or (other is not None and not torch.equal(held, other)), "every seed has the same finite set", mend)
     same = np.array_equal(few.from_uniform(_even(few, FEW)), law.from_uniform(_even(law, FEW)))
-    holds(same, "points changes what from_uniform places", "score a finite set's net against the law, not against the set")
+    holds(
+        same, "points changes what from_uniform places", "score a finite set's net against the law, not against the set"
+    )
     return None
 
 
@@ -205,7 +211,7 @@ def window_is_no_wider_than_the_law(law: Dataset) -> str | None:
 
 
 def density_integrates_to_one(law: Dataset) -> str | None:
-    """Over the window the density sums to the share of points that lie inside it, up to .01 (1250 points in each of 144 cells, twice)."""
+    """Over the window the density sums to the share of points that lie inside it, up to .01 (360,000 points)."""
     found = _density(law)
     if isinstance(found, str):
         return found
@@ -347,8 +353,8 @@ def _range(values: Floats) -> str:
 def _density(law: Dataset) -> Floats | str:
     """Probability of each cell of the window, (2, BINS^2), x first, by two rules; or why there is none.
 
-    A rule takes 1250 points of an irregular lattice (the two-dimensional golden ratio's), the same in each cell: a square
-    grid keeps step with a law that runs along a diagonal.
+    A rule takes 1250 points of an irregular lattice (the two-dimensional golden ratio's), the same in each cell: a
+    square grid keeps step with a law that runs along a diagonal.
     """
     if law.shape != (2,):
         return "is not on the plane"

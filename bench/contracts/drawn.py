@@ -83,7 +83,10 @@ def edges(cls: type, given: Mapping[str, Any], ends: bool) -> Iterator[Any]:
     for name, value in _around(cls, given).items():
         others = [option for option in _options(hints[name]) if option != value]
         others += [_value(hints[name], value, random)] if value is None else []
-        for other in others + (_ends(hints[name]) if ends else []):
+        near = value if isinstance(value, int | float) else 0
+        # A million steps are an end of a range as well, and would take as long.
+        reached = [end for end in _ends(hints[name]) if ends and abs(end - near) <= WIDE * max(1, abs(near))]
+        for other in others + reached:
             try:
                 component = made(cls, {**given, name: other})
             except (ValueError, TypeError):  # TypeError: nothing that could be drawn
@@ -113,10 +116,10 @@ def _value(hint: Any, around: Any, random: np.random.Generator) -> Any:
         options = typing.get_args(hint)
         return options[int(random.integers(len(options)))]
     if origin in (typing.Union, types.UnionType):
-        options = [option for option in typing.get_args(hint) if option is not type(None)]
-        if len(options) < len(typing.get_args(hint)) and around is not None and random.random() < 1 - CHANGED:
+        kinds = [option for option in typing.get_args(hint) if option is not type(None)]
+        if len(kinds) < len(typing.get_args(hint)) and around is not None and random.random() < 1 - CHANGED:
             return None
-        return _value(options[int(random.integers(len(options)))], around, random)
+        return _value(kinds[int(random.integers(len(kinds)))], around, random)
     if hint is type(None):
         return None
     if hint is bool:
@@ -138,7 +141,9 @@ def _options(hint: Any) -> list[Any]:
         return [option for part in typing.get_args(hint) for option in _options(part)]
     if typing.get_origin(hint) is Literal:
         return list(typing.get_args(hint))
-    return {bool: [False, True], type(None): [None]}.get(hint, [])
+    if hint is bool:
+        return [False, True]
+    return [None] if hint is type(None) else []
 
 
 def _number(low: float, high: float, near: float | None, random: np.random.Generator) -> float:
@@ -146,7 +151,7 @@ def _number(low: float, high: float, near: float | None, random: np.random.Gener
     size = max(1.0, abs(near or 0))
     if high - low <= WIDE * size:
         return low + (high - low) * float(random.uniform(0.02, 0.98))
-    factor = 2.0 ** float(random.uniform(-1, 1))
+    factor: float = 2.0 ** random.uniform(-1, 1)
     if low > -math.inf:
         reach = near - low if near is not None and near > low else 1.0
         return min(low + reach * factor, high)
@@ -175,8 +180,9 @@ def _parts(hint: Any) -> tuple[Any, list[Any]]:
     return kind, [inner for note in notes for inner in getattr(note, "metadata", [note])]
 
 
-def _note(notes: list[Any], name: str) -> float | None:
-    return next((getattr(note, name) for note in notes if getattr(note, name, None) is not None), None)
+def _note(notes: list[Any], name: str) -> int | float | None:
+    values: list[int | float] = [getattr(note, name) for note in notes if getattr(note, name, None) is not None]
+    return values[0] if values else None
 
 
 def _low(kind: type, notes: list[Any]) -> float:

@@ -36,7 +36,7 @@ def _swirl(w: float, t: Tensor, x: Tensor) -> Tensor:
 
 
 def _swirled(w: float, x: Tensor, t: float) -> Tensor:
-    """x exp(sin(3 w t) / 3), turned by w t + (1 - cos(w t)) / 2."""
+    """Return x exp(sin(3 w t) / 3), turned by w t + (1 - cos(w t)) / 2."""
     angle = w * t + (1 - math.cos(w * t)) / 2
     turn = torch.tensor([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]], dtype=x.dtype)
     return math.exp(math.sin(3 * w * t) / 3) * x @ turn
@@ -47,6 +47,6 @@ def _swing(w: float, t: Tensor, x: Tensor) -> Tensor:
 
 
 def _swung(w: float, x: Tensor, t: float) -> Tensor:
-    """tan x grows by exp(sin(2 w t)), within the branch of the arctangent that x is in."""
+    """By exp(sin(2 w t)) tan x grows, within the branch of the arctangent that x is in."""
     branch = torch.round(x / math.pi) * math.pi
     return branch + torch.atan(torch.tan(x - branch) * math.exp(math.sin(2 * w * t)))

@@ -34,15 +34,15 @@ WITHIN = 1e-3
 """Root mean square distance of two equal flows, in data units: about 1e-5 is usual at 60 steps."""
 
 MEND = (
-    "the exact velocity is made of alpha', sigma sigma' and gamma gamma' at all t in [0, 1]: look at their values before "
-    "the margin and after 1 - margin, and at start and end"
+    "the exact velocity is made of alpha', sigma sigma' and gamma gamma' at all t in [0, 1]: look at their values "
+    "before the margin and after 1 - margin, and at start and end"
 )
 
 
 def exact_flow_is_that_of_its_signal_and_noise(path: Path) -> str | None:
     """The oracle's flow is that of the straight line at equal alpha / s, times alpha + s (s^2 = sigma^2 + gamma^2).
 
-    x_t = alpha x1 + s e is (alpha + s) times the line's point at time alpha / (alpha + s), so their exact flows are one.
+    x_t = alpha x1 + s e is (alpha + s) times the line's point at time alpha / (alpha + s): their exact flows are one.
     """
     start = _cloud(path, 0.0, "start", 0)
     due = _by_the_line(path, start)

@@ -164,8 +164,8 @@ def gets_worse_with_distance(metric: Metric) -> str | None:
             holds(
                 _worse(measured, first, near[name]),
                 f"{place}{significant(first)} where {moved} move by {sign * SHIFT:g}",
-                'check the direction that values declares ("lower" for a distance, "higher" for a likelihood), and that the '
-                "value follows from both samples and reference",
+                'check the direction that values declares ("lower" for a distance, "higher" for a likelihood), and '
+                "that the value follows from both samples and reference",
             )
             holds(
                 not _worse(measured, first, second),
@@ -195,7 +195,7 @@ def answers_to_every_input(metric: Metric) -> str | None:
 
 
 def worsens_where_its_points_are_moved(metric: Metric) -> str | None:
-    """A metric that looks at more than samples and reference scores worse where either is moved far off, no value better."""
+    """With other inputs beside, too, some value is worse where samples or reference are far off, and none better."""
     judged = {name: measured for name, measured in metric.values.items() if measured.direction != "none"}
     points = [name for name in metric.inputs if name in {"samples", "reference"}]
     if not judged or not points or not set(metric.inputs) - {"samples", "reference"}:
@@ -215,7 +215,7 @@ def worsens_where_its_points_are_moved(metric: Metric) -> str | None:
         told = f"where {name} are {shift:g} off, "
         mend = 'check the direction that values declares: "lower" for a distance, "higher" for a likelihood'
         holds(not better, f"{told}{', '.join(better)} gets better", mend)
-        holds(bool(worse) or name == "reference" and "samples" in points, f"{told}no value gets worse", mend)
+        holds(bool(worse) or (name == "reference" and "samples" in points), f"{told}no value gets worse", mend)
     return None
 
 

@@ -36,7 +36,7 @@ def keeps_shape_and_dtype(net: Net) -> str | None:
 
 
 def takes_labels_where_it_has_classes(net: Net) -> str | None:
-    """Told classes a conditional net has the points' shape, another velocity for another class, and none is the null class.
+    """Told classes, a conditional net has another velocity for each; told none, it takes the null class for all.
 
     A net with a parameter `classes` is tried with 3 of them.
     """
@@ -58,14 +58,16 @@ def takes_labels_where_it_has_classes(net: Net) -> str | None:
     for label in range(net.classes):
         told = module(x, tau, torch.full_like(labels, label))
         holds(not torch.allclose(told, module(x, tau, null)), f"class {label} is as no class to it", mend)
-    close(module(x, tau), module(x, tau, null), 1e-5, "the output without labels", f"take {net.classes} for all: {mend}")
+    close(
+        module(x, tau), module(x, tau, null), 1e-5, "the output without labels", f"take {net.classes} for all: {mend}"
+    )
     alone = torch.cat([module(x[i : i + 1], tau[i : i + 1], labels[i : i + 1]) for i in range(BATCH)])
     close(module(x, tau, labels), alone, 1e-4, "the labelled velocity in a batch", "let each point have its own label")
     return None
 
 
 def repeats_its_training_under_its_stream(net: Net) -> str | None:
-    """In training equal inputs under the same global stream give equal outputs; Dropout draws from torch's generators."""
+    """In training equal inputs under the same global stream give equal outputs: Dropout draws from torch alone."""
     if reason := _untrained(net):
         return reason
     outputs = []
@@ -79,7 +81,7 @@ def repeats_its_training_under_its_stream(net: Net) -> str | None:
 
 
 def keeps_its_buffers(net: Net) -> str | None:
-    """What training changes beside the weights are numbers, which can be averaged, or counters, and a state dict holds them."""
+    """What training changes beside the weights can be averaged (numbers, or counters), and a state dict holds it."""
     if reason := _untrained(net):
         return reason
     module, shape = _built(net, stirred=True)
@@ -102,7 +104,13 @@ def keeps_its_buffers(net: Net) -> str | None:
     other.load_state_dict(module.state_dict())
     x, tau = _inputs(shape)
     mend = "keep what training changes in parameters and persistent buffers"
-    close(other.eval()(x, tau), module.eval()(x, tau), 1e-6, "after training, the output of a net with loaded weights", mend)
+    close(
+        other.eval()(x, tau),
+        module.eval()(x, tau),
+        1e-6,
+        "after training, the output of a net with loaded weights",
+        mend,
+    )
     return None
 
 

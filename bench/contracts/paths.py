@@ -74,7 +74,7 @@ def velocity_is_the_time_derivative(path: Path) -> str | None:
 
 
 def position_and_velocity_are_those_of_the_coefficients(path: Path) -> str | None:
-    """Position is alpha x1 + sigma x0 + gamma xi, velocity and displacement the same of derivatives, s^2 and s s' too."""
+    """Position is alpha x1 + sigma x0 + gamma xi, velocity and displacement are so of derivatives; s^2 and s s' too."""
     t, x0, x1, xi = _at(_training_times(path), (2,))
     coefficients, slopes = ([getattr(path, pair[k])(t) for pair in COEFFICIENTS] for k in (0, 1))
     mend = "leave it to the base class, or let it agree with the coefficients, which the exact velocity is made of"

@@ -88,8 +88,8 @@ def meets_its_tolerance(solver: Solver) -> str | None:
         tight = solver.tightened(tolerance)
         if tight is None:
             raise ContractBroken(
-                "an adaptive solver that nothing can tighten: its error cannot be measured; mend: call its parameters rtol "
-                "and atol, or write tightened(tolerance): return dataclasses.replace(self, tol=tolerance)"
+                "an adaptive solver that nothing can tighten: its error cannot be measured; mend: call its parameters "
+                "rtol and atol, or write tightened(tolerance): return dataclasses.replace(self, tol=tolerance)"
             )
         error = (tight.solve(SWIRL.velocity, x, ENDS).states[-1] - SWIRL.flow(x, 1.0)).abs().max()
         errors.append(float(error))
@@ -229,7 +229,7 @@ def simulation_keeps_a_standing_law(solver: Solver) -> str | None:
 
 
 def simulation_takes_noise_to_data(solver: Solver) -> str | None:
-    """Steps by score or ends take N(0, I) to a law whose velocity is known: its mean and variances, up to 300 steps' bias.
+    """Steps by score or ends take N(0, I) to a law whose velocity is known, up to 300 steps' bias (mean, variances).
 
     The law is narrow, so that a bound on the data, where a solver has one, leaves it as it is.
     """

@@ -145,10 +145,10 @@ class Even(Coupling):
 
 
 FAULTS = [
-    (Trims, "keeps_both_marginals_of_large_batches", "from 1021 to 1024 (in order of distance from the centre)"),
-    (TrimsThePlan, "keeps_both_marginals_of_large_batches", "the x0 from 10"),
+    (Trims, "leaves_no_point_out_of_large_batches", "from 1021 to 1024 (in order of distance from the centre)"),
+    (TrimsThePlan, "leaves_no_point_out_of_large_batches", "the x0 from 10"),
     (TrimsAndClaims, "uses_each_point_once_where_it_says_so", "of 1024 x1"),
-    (Innermost, "keeps_both_marginals_of_large_batches", "from 1 to 4 (in order of distance"),
+    (Innermost, "leaves_no_point_out_of_large_batches", "from 1 to 4 (in order of distance"),
     (Last, "keeps_both_marginals", "one x0 occurs"),
     (Rarely, "keeps_both_marginals", "of 400 pairings use each x1 once, the others leave some out"),
     (RarelyAndClaims, "uses_each_point_once_where_it_says_so", "1 are left out"),

@@ -1,4 +1,4 @@
-"""Nets that are wrong in training, with labels or in a cohort: each breaks the law named; BatchNorm and Dropout pass."""
+"""Nets that are wrong in training, with labels or in a cohort: each breaks the law named; BatchNorm passes."""
 
 from dataclasses import dataclass
 from typing import Annotated, ClassVar

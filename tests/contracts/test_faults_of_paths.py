@@ -256,7 +256,9 @@ def test_a_fault_breaks_its_law(breaks, cls, law, words):
 
 
 def test_rounding_that_float64_hides_is_caught():
-    failed = [law.__name__ for law in CONTRACTS["path"] if outcome(Subject("path", "wrong", Single), law).status != "ok"]
+    failed = [
+        law.__name__ for law in CONTRACTS["path"] if outcome(Subject("path", "wrong", Single), law).status != "ok"
+    ]
     assert {"float32_is_float64_rounded", "is_finite_at_all_training_times"} & set(failed)
 
 
