@@ -29,7 +29,7 @@ CONTRACTS: dict[str, tuple[Law, ...]] = {
 }
 """The laws of each room, in the order in which they are tried."""
 
-DRAWN: dict[str, int] = {"dataset": 3, "source": 3, "coupling": 1, "path": 4, "net": 2, "solver": 3, "metric": 2}
+DRAWN: dict[str, int] = {"dataset": 2, "source": 2, "coupling": 1, "path": 3, "net": 2, "solver": 2, "metric": 1}
 """How many drawn parameters each room's components are tried at, beside the defaults."""
 
 EDGES = frozenset({"dataset", "source", "coupling", "path", "solver"})

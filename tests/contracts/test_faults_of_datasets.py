@@ -116,6 +116,7 @@ FAULTS = [
 ]
 
 
+@pytest.mark.filterwarnings("ignore:.*encountered:RuntimeWarning")
 @pytest.mark.parametrize(("cls", "law", "words"), FAULTS, ids=[f"{c[0].__name__}-{c[1]}" for c in FAULTS])
 def test_a_fault_breaks_its_law(breaks, cls, law, words):
     breaks("dataset", cls, law, words)
