@@ -24,7 +24,7 @@ from bench.solvers.fixed import RK4
 POINTS, CLOUDS = 256, 6
 """Points of a cloud, and clouds that flow."""
 
-EVEN = 50
+EVEN = (50, 400)
 """Even steps of RK4 of a flow as it is sampled."""
 
 STEPS = (60, 120, 240, 480)
@@ -56,19 +56,23 @@ def exact_flow_is_that_of_its_signal_and_noise(path: Path) -> str | None:
 
 
 def exact_flow_ends_in_its_own_law(path: Path) -> str | None:
-    """The oracle's flow, sampled by 50 even steps of RK4, has no W2 in excess: none beyond that of a perfect flow.
+    """The oracle's flow has no W2 in excess against the path's own law at 1: none beyond that of a perfect flow.
 
-    The reference is the path's own law at 1; the floor is the straight line's exact flow of the same starts.
+    It is sampled by 50 even steps of RK4, or by more where a right path is too steep for these. The floor is the straight
+    line's exact flow of the same starts.
     """
-    starts = [_cloud(path, 0.0, "start", repeat) for repeat in range(CLOUDS)]
-    flown = _flow(_oracle(path), torch.cat(starts), EVEN, "uniform")
-    holds(bool(flown.isfinite().all()), "the exact flow from t = 0 to 1 is not finite", MEND)
+    starts = torch.cat([_cloud(path, 0.0, "start", repeat) for repeat in range(CLOUDS)])
     reference = _cloud(path, 1.0, "reference", 0)
-    scores = [_wasserstein(part, reference) for part in flown.split(POINTS)]
-    floors = [_wasserstein(part, reference) for part in _by_the_line(path, torch.cat(starts)).split(POINTS)]
-    (score, floor), spread = (float(np.mean(each)) for each in (scores, floors)), float(np.std(floors, ddof=1))
+    floors = [_wasserstein(part, reference) for part in _by_the_line(path, starts).split(POINTS)]
+    floor, spread, score = float(np.mean(floors)), float(np.std(floors, ddof=1)), float("inf")
+    for steps in EVEN:
+        flown = _flow(_oracle(path), starts, steps, "uniform")
+        holds(bool(flown.isfinite().all()), "the exact flow from t = 0 to 1 is not finite", MEND)
+        score = float(np.mean([_wasserstein(part, reference) for part in flown.split(POINTS)]))
+        if score <= floor + spread:
+            return None
     holds(
-        score <= floor + spread,
+        False,
         f"the exact flow, sampled, ends at W2 = {significant(score)} from the path's own law at t = 1, where a perfect "
         f"one scores {significant(floor)} +- {significant(spread)}",
         MEND,
