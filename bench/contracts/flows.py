@@ -58,8 +58,8 @@ def exact_flow_is_that_of_its_signal_and_noise(path: Path) -> str | None:
 def exact_flow_ends_in_its_own_law(path: Path) -> str | None:
     """The oracle's flow has no W2 in excess against the path's own law at 1: none beyond that of a perfect flow.
 
-    It is sampled by 50 even steps of RK4, or by more where a right path is too steep for these. The floor is the straight
-    line's exact flow of the same starts.
+    It is sampled by 50 even steps of RK4, or by more where a right path is too steep for these. The floor is the
+    straight line's exact flow of the same starts.
     """
     starts = torch.cat([_cloud(path, 0.0, "start", repeat) for repeat in range(CLOUDS)])
     reference = _cloud(path, 1.0, "reference", 0)
