@@ -6,13 +6,17 @@ import json
 import sys
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from bench.console import FAILED, OK, out
 from bench.errors import UsageError
 from bench.words import unknown
+
+if TYPE_CHECKING:
+    from bench.components import Tables
+    from bench.contracts import Subject
 
 app = typer.Typer()
 extractor = typer.Typer(no_args_is_help=True, help="The classifier lenet64, whose features FID and its kin compare.")
@@ -61,21 +65,73 @@ def check(
     files: Annotated[
         list[str] | None, typer.Argument(metavar="[FILE]...", help="plugin files; none: every built-in component")
     ] = None,
+    given: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--with",
+            metavar="'NAME: {PARAMETER: VALUE}'",
+            help="parameters that a component is tried at, as YAML: for one whose parameter has no default",
+        ),
+    ] = None,
 ) -> None:
-    """Hold components to their contracts: a line for each law, with what is wrong and how to mend it."""
+    """Hold components to their contracts: a line for each law, with what is wrong and how to mend it.
+
+    Laws are tried at the defaults, at other choices and ends of ranges, and at parameters drawn around them.
+    """
     from collections import Counter
 
     from bench.components import Tables
     from bench.contracts import check, subjects
 
+    tables = Tables(tuple(files or ()))
+    found = subjects(tables, _given(given or [], tables))
     counts: Counter[str] = Counter()
-    for outcome in check(subjects(Tables(tuple(files or ())))):
+    for outcome in check(found):
         counts[outcome.status] += 1
         words = f": {outcome.words}" if outcome.words else ""
         line = f"{outcome.status:<8} {outcome.subject.room} {outcome.subject.name}  {outcome.law}{words}"
         out.print(line)
     out.print(f"{counts['ok']} laws hold, {counts['FAILED']} are broken, {counts['skipped']} skipped")
     raise typer.Exit(FAILED if counts["FAILED"] else OK)
+
+
+def _given(texts: list[str], tables: Tables) -> dict[str, dict[str, Any]]:
+    """Parameters by a component's name, each checked against its component. Raises UsageError."""
+    from bench.components import Config, parameter_names
+    from bench.contracts import subjects
+    from bench.suite.faults import Faults
+    from bench.suite.reader import read_yaml
+
+    known: dict[str, list[Subject]] = {}
+    for subject in subjects(tables):
+        known.setdefault(subject.name, []).append(subject)
+    found: dict[str, dict[str, Any]] = {}
+    for text in texts:
+        faults = Faults("--with")
+        node = read_yaml(text, faults)
+        if len(faults):
+            raise faults.error()
+        for name, parameters in (_mapping(node.plain if node else None, text)).items():
+            if name not in known:
+                raise UsageError(f"--with: {nearest(name, sorted(known), 'component')}")
+            for subject in known[name]:
+                names = list(parameter_names(subject.cls))
+                where = f"--with: {subject.room} {name}"
+                for parameter in _mapping(parameters, text):
+                    if parameter not in names:
+                        raise UsageError(f"{where}: {nearest(parameter, names, 'parameter')}")
+                resolved = tables.resolve(subject.room, name, parameters)
+                if not isinstance(resolved, Config):
+                    said = "; ".join(": ".join(filter(None, [p.parameter, p.message])) for p in resolved)
+                    raise UsageError(f"{where}: {said}")
+            found.setdefault(name, {}).update(parameters)
+    return found
+
+
+def _mapping(value: Any, text: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise UsageError(f"--with {text!r}: write a name and its parameters, such as 'my_path: {{p: 2}}'")
+    return value
 
 
 @app.command()

@@ -30,6 +30,7 @@ class Independent(Coupling):
     """
 
     independent: ClassVar[bool] = True
+    permutes: ClassVar[bool] = True
 
     transport_batch: Size = None
 
@@ -46,6 +47,8 @@ class OptimalTransport(Coupling):
     here solved by POT. Pairs come in the order of the source points.
     Pooladian et al. 2023, arXiv:2304.14772; Tong et al. 2023, arXiv:2302.00482.
     """
+
+    permutes: ClassVar[bool] = True
 
     transport_batch: Size = None
 
@@ -111,7 +114,7 @@ class Sinkhorn(Coupling):
         self, cost: Tensor, f: Tensor, g: Tensor, smoothing: float, left: int
     ) -> tuple[Tensor, Tensor, Tensor, int]:
         """Plan and potentials at `smoothing` times the regularisation, and the iterations that are left."""
-        n = len(cost)
+        n, off = len(cost), math.inf
         while left > 0:
             # One round in logarithms, then cheap ones by matrix products while their scalings stay moderate.
             g = -smoothing * (math.log(n) + ((f - cost) / smoothing).logsumexp(0, keepdim=True))
@@ -147,6 +150,7 @@ class ClassWise(Coupling):
     """
 
     labelled: ClassVar[bool] = True
+    permutes: ClassVar[bool] = True
 
     transport_batch: Size = None
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
 
 import numpy as np
@@ -223,10 +223,12 @@ class Coupling(ABC):
     """Which source point goes with which data point of a batch.
 
     `transport_batch` is the number of points that are paired together before they are cut into training
-    batches (none: the training batch). `labelled` asks for the classes of the data points.
+    batches (none: the training batch). `labelled` asks for the classes of the data points. `permutes` promises that
+    every call uses each point of both batches exactly once; others use each equally often on average.
     """
 
     independent: ClassVar[bool] = False
+    permutes: ClassVar[bool] = False
     labelled: ClassVar[bool] = False
     transport_batch: int | None = None
 
@@ -269,7 +271,10 @@ class Solution(NamedTuple):
 
 
 class Solver(ABC):
-    """Integrates dx/dt = field(t, x) from t = 0 to t = 1, and never asks outside [0, 1]."""
+    """Integrates dx/dt = field(t, x) from t = 0 to t = 1, and never asks outside [0, 1].
+
+    Its `order` is measured by what `refined` returns, an adaptive solver's error by what `tightened` does.
+    """
 
     adaptive: ClassVar[bool] = False
     stochastic: ClassVar[bool] = False
@@ -282,6 +287,25 @@ class Solver(ABC):
     def evaluations(self) -> int | None:
         """Number of field evaluations by formula; None where the solver adapts."""
         return None
+
+    def refined(self, times: int) -> Solver | None:
+        """Return this solver with `times` as many steps, None where it adapts; by default `steps` is multiplied."""
+        if self.adaptive or "steps" not in _parameters(self):
+            return None
+        finer: Solver = replace(self, steps=times * self.steps)  # type: ignore
+        return finer
+
+    def tightened(self, tolerance: float) -> Solver | None:
+        """Return this solver at a tolerance, None where its steps are fixed; by default `rtol` and `atol`."""
+        if not self.adaptive or not {"rtol", "atol"} <= _parameters(self):
+            return None
+        tighter: Solver = replace(self, rtol=tolerance, atol=tolerance)  # type: ignore
+        return tighter
+
+
+def _parameters(component: object) -> set[str]:
+    """Names of a component's parameters."""
+    return {field.name for field in fields(component)}  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)

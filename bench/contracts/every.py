@@ -42,11 +42,9 @@ def has_annotated_parameters(component: Any) -> str | None:
     cls = type(component)
     hints = typing.get_type_hints(cls, include_extras=True)
     names = {field.name for field in dataclasses.fields(cls)}
-    loose = [
-        name
-        for name, hint in hints.items()
-        if name in inspect.get_annotations(cls) and name not in names and typing.get_origin(hint) is not typing.ClassVar
-    ]
+    # Bare ClassVar, without a type in brackets, has no origin.
+    shared = {name for name, hint in hints.items() if typing.ClassVar in (hint, typing.get_origin(hint))}
+    loose = [name for name in inspect.get_annotations(cls) if name not in names | shared]
     holds(
         not loose,
         f"{', '.join(loose)} is annotated but is no parameter",

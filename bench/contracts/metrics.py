@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bench.contracts.changes import changes
 from bench.contracts.require import Law, close, holds, significant, unchanged
 from bench.contracts.specimen import specimen
 from bench.errors import Unavailable, Undefined
 from bench.inputs import INPUTS
-from bench.interfaces import Given, Metric
+from bench.interfaces import Given, Measured, Metric
 from bench.seeds import numpy_stream
 
 if TYPE_CHECKING:
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
 
 N = 200
 SHIFT = 1.5
+FAR = 30.0
+"""Data units that samples or reference are moved by: far out of any law here."""
+
 DIRECTIONS = ("lower", "higher", "none")
 
 
@@ -134,22 +139,84 @@ def is_symmetric(metric: Metric) -> str | None:
 
 
 def gets_worse_with_distance(metric: Metric) -> str | None:
-    """Samples shifted by 1.5 standard deviations score worse than an independent draw of the reference's law."""
+    """Samples that are moved away from the reference score worse, whichever way, and so do they if the reference moves.
+
+    Two shifts, of 1.5 and 3 standard deviations, to either side: the nearer one scores worse than an independent draw
+    of the reference's law, and the farther one no better than the nearer.
+    """
     if reason := _out_of_reach(metric):
         return reason
     judged = {name: measured for name, measured in metric.values.items() if measured.direction != "none"}
     if not judged:
         return "has no value with a direction"
+    if not {"samples", "reference"} <= set(metric.inputs):
+        return "does not compare samples with a reference"
     reference, shifted = _clouds()
-    near, far = _measured(metric, shifted - SHIFT, reference), _measured(metric, shifted, reference)
-    for name, measured in judged.items():
-        worse = far[name] > near[name] if measured.direction == "lower" else far[name] < near[name]
-        holds(
-            worse,
-            f"{name} ({measured.direction} is better) is {significant(near[name])} for the right law and "
-            f"{significant(far[name])} for a shifted one",
-            'check the direction that values declares: "lower" for a distance, "higher" for a likelihood',
-        )
+    samples = shifted - SHIFT
+    near = _measured(metric, samples, reference)
+    for moved, sign in itertools.product(("samples", "reference"), (1, -1)):
+        scores = []
+        for size in (SHIFT, 2 * SHIFT):
+            x, y = (samples + sign * size, reference) if moved == "samples" else (samples, reference + sign * size)
+            scores.append(_measured(metric, x, y))
+        for name, measured in judged.items():
+            place = f"{name} ({measured.direction} is better) is {significant(near[name])} for the right law and "
+            first, second = (score[name] for score in scores)
+            holds(
+                _worse(measured, first, near[name]),
+                f"{place}{significant(first)} where {moved} move by {sign * SHIFT:g}",
+                'check the direction that values declares ("lower" for a distance, "higher" for a likelihood), and '
+                "that the value follows from both samples and reference",
+            )
+            holds(
+                not _worse(measured, first, second),
+                f"{place}{significant(first)}, then {significant(second)} where {moved} move by "
+                f"{sign * SHIFT:g}, then {sign * 2 * SHIFT:g}",
+                "let what lies farther off score no better",
+            )
+    return None
+
+
+def answers_to_every_input(metric: Metric) -> str | None:
+    """Whatever `inputs` declares matters: where it alone becomes another one, some value changes."""
+    try:
+        first = dict(metric.measure(specimen(metric.inputs)))
+    except (Undefined, Unavailable) as error:
+        return f"has no value on the plane: {error}"
+    for name in metric.inputs:
+        changed = False
+        for given in changes(specimen(metric.inputs), name):
+            try:
+                changed = changed or dict(metric.measure(given)) != first
+            except (Undefined, Unavailable):  # it looked
+                changed = True
+        # A score that does not see the reference is no comparison, whatever its direction says.
+        holds(changed, f"no value changes with {name}", f"use {name}, or drop it from inputs: scores are keyed by them")
+    return None
+
+
+def worsens_where_its_points_are_moved(metric: Metric) -> str | None:
+    """With other inputs beside, too, some value is worse where samples or reference are far off, and none better."""
+    judged = {name: measured for name, measured in metric.values.items() if measured.direction != "none"}
+    points = [name for name in metric.inputs if name in {"samples", "reference"}]
+    if not judged or not points or not set(metric.inputs) - {"samples", "reference"}:
+        return "has no value with a direction that depends on points and more than points"
+    try:
+        near = metric.measure(specimen(metric.inputs))
+    except (Undefined, Unavailable) as error:
+        return f"has no value on the plane: {error}"
+    for name, shift in itertools.product(points, (FAR, -FAR)):
+        given = specimen(metric.inputs)
+        try:
+            far = metric.measure(dataclasses.replace(given, **{name: getattr(given, name) + shift}))
+        except (Undefined, Unavailable):
+            continue
+        better = [value for value, measured in judged.items() if _worse(measured, near[value], far[value])]
+        worse = [value for value, measured in judged.items() if _worse(measured, far[value], near[value])]
+        told = f"where {name} are {shift:g} off, "
+        mend = 'check the direction that values declares: "lower" for a distance, "higher" for a likelihood'
+        holds(not better, f"{told}{', '.join(better)} gets better", mend)
+        holds(bool(worse) or (name == "reference" and "samples" in points), f"{told}no value gets worse", mend)
     return None
 
 
@@ -162,6 +229,8 @@ LAWS: tuple[Law, ...] = (
     is_0_where_nothing_differs,
     is_symmetric,
     gets_worse_with_distance,
+    answers_to_every_input,
+    worsens_where_its_points_are_moved,
 )
 
 
@@ -191,6 +260,12 @@ def _measured(metric: Metric, samples: Floats, reference: Floats) -> Mapping[str
             reference=reference.copy() if "reference" in metric.inputs else None,
         )
     )
+
+
+def _worse(measured: Measured, one: float, other: float) -> bool:
+    """Whether one score is worse than another in the direction of its value, by more than rounding."""
+    slack = 1e-9 * (abs(one) + abs(other))
+    return one > other + slack if measured.direction == "lower" else one < other - slack
 
 
 def _distances(metric: Metric) -> list[str]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+from contextlib import AbstractContextManager
+
 import torch
 from torch import Tensor, nn
 
@@ -9,7 +12,7 @@ from bench.cohort import members
 from bench.contracts.require import Law, close, form, holds, no_cuda, unchanged
 from bench.errors import BenchError, ContractBroken
 from bench.interfaces import Net
-from bench.seeds import stream
+from bench.seeds import global_stream, stream
 
 SHAPES = ((2,), (1, 28, 28))
 """What a net may be for: points of the plane, or images; a net that refuses the first is tried on the next."""
@@ -18,14 +21,112 @@ BATCH = 8
 
 
 def keeps_shape_and_dtype(net: Net) -> str | None:
-    """Velocities have the shape and dtype of the points, for one point and for several."""
+    """Velocities have the points' shape and dtype: of a batch in training, of one point and several in evaluation."""
     if reason := _untrained(net):
         return reason
     module, shape = _built(net)
     for dtype in (torch.float32, torch.float64):
-        for n in (1, BATCH):
+        module.to(dtype)
+        for training, n in ((True, BATCH), (False, 1), (False, BATCH)):
             x, tau = _inputs(shape, n)
-            form(module.to(dtype)(x.to(dtype), tau.to(dtype)), (n, *shape), dtype, f"the output for {n} points")
+            with _drawing():
+                out = module.train(training)(x.to(dtype), tau.to(dtype))
+            form(out, (n, *shape), dtype, f"the output for {n} points in {'training' if training else 'evaluation'}")
+    return None
+
+
+def takes_labels_where_it_has_classes(net: Net) -> str | None:
+    """Told classes, a conditional net has another velocity for each; told none, it takes the null class for all.
+
+    A net with a parameter `classes` is tried with 3 of them.
+    """
+    if reason := _untrained(net):
+        return reason
+    if not net.classes:
+        if "classes" not in {field.name for field in dataclasses.fields(net)}:  # type: ignore[arg-type]
+            return "knows no classes"
+        net = dataclasses.replace(net, classes=3)  # type: ignore[type-var]
+    module, shape = _built(net, stirred=True)
+    x, tau = _inputs(shape)
+    labels = torch.arange(BATCH) % (net.classes + 1)
+    for training in (True, False):
+        with _drawing():
+            out = module.train(training)(x, tau, labels)
+        form(out, (BATCH, *shape), torch.float32, "the output with labels")
+    null = torch.full_like(labels, net.classes)
+    mend = "feed labels to the net by an embedding of classes + 1 rows, the last of them the null class"
+    for label in range(net.classes):
+        told = module(x, tau, torch.full_like(labels, label))
+        holds(not torch.allclose(told, module(x, tau, null)), f"class {label} is as no class to it", mend)
+    close(
+        module(x, tau), module(x, tau, null), 1e-5, "the output without labels", f"take {net.classes} for all: {mend}"
+    )
+    alone = torch.cat([module(x[i : i + 1], tau[i : i + 1], labels[i : i + 1]) for i in range(BATCH)])
+    close(module(x, tau, labels), alone, 1e-4, "the labelled velocity in a batch", "let each point have its own label")
+    return None
+
+
+def repeats_its_training_under_its_stream(net: Net) -> str | None:
+    """In training equal inputs under the same global stream give equal outputs: Dropout draws from torch alone."""
+    if reason := _untrained(net):
+        return reason
+    outputs = []
+    for _ in range(2):
+        module, shape = _built(net, stirred=True)
+        with _drawing():
+            outputs.append(module.train()(*_inputs(shape)))
+    mend = "draw from torch's global generators alone: no NumPy, no generator of the module's own, no count of calls"
+    holds(torch.equal(*outputs), "in training the same stream gives another output", mend)
+    return None
+
+
+def keeps_its_buffers(net: Net) -> str | None:
+    """What training changes beside the weights can be averaged (numbers, or counters), and a state dict holds it."""
+    if reason := _untrained(net):
+        return reason
+    module, shape = _built(net, stirred=True)
+    before = {name: buffer.clone() for name, buffer in module.named_buffers()}
+    _trained(module, shape)
+    changed = {n: b for n, b in module.named_buffers() if n not in before or not torch.equal(before[n], b)}
+    odd = [name for name, buffer in changed.items() if not buffer.is_floating_point() and buffer.numel() > 1]
+    holds(
+        not odd,
+        f"training changes {', '.join(odd)}, which is no floating-point number",
+        "keep running statistics as float buffers: a running mean of weights averages them too",
+    )
+    lost = [name for name in changed if name not in module.state_dict()]
+    holds(
+        not lost,
+        f"training changes {', '.join(lost)}, which is not in the state dict",
+        "register it as a persistent buffer, or leave it alone in training",
+    )
+    other, _ = _built(net, 1)
+    other.load_state_dict(module.state_dict())
+    x, tau = _inputs(shape)
+    mend = "keep what training changes in parameters and persistent buffers"
+    close(
+        other.eval()(x, tau),
+        module.eval()(x, tau),
+        1e-6,
+        "after training, the output of a net with loaded weights",
+        mend,
+    )
+    return None
+
+
+def draws_nothing_if_stackable(net: Net) -> str | None:
+    """A stackable net draws no random numbers in training: in a cohort they would be those of several nets at once."""
+    if reason := _untrained(net):
+        return reason
+    if not net.stackable:
+        return "does not say that it is stackable"
+    module, shape = _built(net, stirred=True)
+    x, tau = _inputs(shape)
+    with _drawing():
+        before = torch.random.get_rng_state()
+        module.train()(x, tau)
+        same = torch.equal(before, torch.random.get_rng_state())
+    holds(same, "it draws random numbers in training, yet says that it is stackable", "drop `stackable`")
     return None
 
 
@@ -72,8 +173,9 @@ def gradients_reach_every_parameter(net: Net) -> str | None:
     if reason := _untrained(net):
         return reason
     module, shape = _built(net, stirred=True)
-    x, tau = _inputs(shape, 64)
-    (module(x, tau) - torch.randn(x.shape, generator=stream(0, "contract/target"))).square().mean().backward()
+    x, tau = _inputs(shape, 2 * BATCH)
+    with _drawing():
+        (module(x, tau) - torch.randn(x.shape, generator=stream(0, "contract/target"))).square().mean().backward()
     gradients = {name: p.grad for name, p in module.named_parameters()}
     missed = [name for name, g in gradients.items() if g is None or not bool(g.isfinite().all() & (g != 0).any())]
     holds(
@@ -162,6 +264,7 @@ def agrees_on_a_gpu(net: Net) -> str | None:
 
 LAWS: tuple[Law, ...] = (
     keeps_shape_and_dtype,
+    takes_labels_where_it_has_classes,
     has_float32_parameters_fixed_in_number,
     is_fixed_by_torchs_seed,
     weights_alone_make_the_net,
@@ -169,9 +272,22 @@ LAWS: tuple[Law, ...] = (
     depends_on_points_and_times,
     treats_each_point_by_itself,
     is_pure,
+    repeats_its_training_under_its_stream,
+    keeps_its_buffers,
     stacks_as_it_says,
+    draws_nothing_if_stackable,
     agrees_on_a_gpu,
 )
+
+
+def is_small(net: Net) -> bool:
+    """Whether it is a net for points, cheap enough to be tried at several parameters."""
+    try:
+        with _drawing():
+            net.build(SHAPES[0])
+    except Exception:
+        return False
+    return True
 
 
 def _untrained(net: Net) -> str | None:
@@ -204,3 +320,19 @@ def _built(net: Net, seed: int = 0, stirred: bool = False) -> tuple[nn.Module, t
 def _inputs(shape: tuple[int, ...], n: int = BATCH) -> tuple[Tensor, Tensor]:
     """N standard normal points and times spread over [0, 1]."""
     return torch.randn(n, *shape, generator=stream(0, "contract/net")), (torch.arange(n) + 0.25) / n
+
+
+def _drawing() -> AbstractContextManager[None]:
+    """Torch's global generators at an address, for what a module draws in training or when it is built."""
+    return global_stream(0, "contract/net")
+
+
+def _trained(module: nn.Module, shape: tuple[int, ...], steps: int = 3) -> None:
+    """A few steps of gradient descent towards 0, on inputs that are not centred."""
+    optimizer = torch.optim.Adam(module.parameters(), lr=1e-4)
+    x, tau = _inputs(shape)
+    with _drawing():
+        for _ in range(steps):
+            optimizer.zero_grad()
+            module.train()(2 * x + 1, tau).square().mean().backward()
+            optimizer.step()

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
+from bench.contracts.calculus import Function, derivative, mismatch, times
 from bench.contracts.require import Law, close, form, holds, no_cuda, significant, unchanged
 from bench.interfaces import Path
 from bench.seeds import stream
@@ -35,28 +35,66 @@ def keeps_shape_and_dtype(path: Path) -> str | None:
 
 
 def coefficients_have_their_derivatives(path: Path) -> str | None:
-    """Derivatives d_alpha, d_sigma, d_gamma are those of alpha, sigma, gamma by time (autodiff, float64)."""
-    t = torch.linspace(*INSIDE, 97, dtype=torch.float64)
-    for name, derivative in COEFFICIENTS:
-        due = _derivative(getattr(path, name), t)
-        mend = f"derive {name} by t again: the sign, the factor and the chain rule"
-        close(getattr(path, derivative)(t), due, 1e-9, f"{derivative}(t)", mend, t)
+    """Derivatives d_alpha, d_sigma, d_gamma are those of alpha, sigma, gamma by time (autodiff, all training times)."""
+    for name, slope in COEFFICIENTS:
+        _is_derivative(path, slope, name, f"derive {name} by t again: the sign, the factor and the chain rule")
+    return None
+
+
+def derivatives_integrate_to_their_coefficients(path: Path) -> str | None:
+    """Over every part of the training times the integral of each derivative is its coefficient's change."""
+    for name, slope in COEFFICIENTS:
+        _integrates(path, slope, name, path.margin)
+    return None
+
+
+def products_integrate_to_their_squares(path: Path) -> str | None:
+    """Over every part of [0, 1] sigma_d_sigma, gamma_d_gamma and s_d_s integrate to half the squares' change."""
+
+    def half_square(name: str, t: Tensor) -> Tensor:
+        """Half the square of a coefficient."""
+        value: Tensor = getattr(path, name)(t)
+        return value**2 / 2
+
+    for name in ("sigma", "gamma"):
+        _integrates(path, f"{name}_d_{name}", f"{name}^2 / 2", 0.0, functools.partial(half_square, name))
+    _integrates(path, "s_d_s", "noise_variance / 2", 0.0, lambda t: path.noise_variance(t) / 2)
     return None
 
 
 def velocity_is_the_time_derivative(path: Path) -> str | None:
-    """Velocity is d position / dt at fixed x0, x1, xi (autodiff, float64, times inside)."""
+    """Velocity is d position / dt at fixed x0, x1, xi (autodiff, float64, all training times)."""
     for shape in SHAPES:
-        t, x0, x1, xi = _inputs(shape, torch.float64)
-        due = _derivative(functools.partial(_moved, path, x0, x1, xi), t)
+        t, x0, x1, xi = _at(_training_times(path)[:: 1 if shape == SHAPES[0] else 64], shape)
+        due = derivative(functools.partial(_moved, path, x0, x1, xi), t)
         mend = "let velocity be alpha' x1 + sigma' x0 + gamma' xi, each with the sign of its derivative"
-        close(path.velocity(t, x0, x1, xi), due, 1e-9, "velocity", mend, t)
+        if due is not None:
+            close(path.velocity(t, x0, x1, xi), due, 1e-9, "velocity", mend, t)
+    return None
+
+
+def position_and_velocity_are_those_of_the_coefficients(path: Path) -> str | None:
+    """Position is alpha x1 + sigma x0 + gamma xi, velocity and displacement are so of derivatives; s^2 and s s' too."""
+    t, x0, x1, xi = _at(_training_times(path), (2,))
+    coefficients, slopes = ([getattr(path, pair[k])(t) for pair in COEFFICIENTS] for k in (0, 1))
+    mend = "leave it to the base class, or let it agree with the coefficients, which the exact velocity is made of"
+    for what, got, (of_data, of_source, of_noise) in (
+        ("position", path.position(t, x0, x1, xi), coefficients),
+        ("velocity", path.velocity(t, x0, x1, xi), slopes),
+        ("displacement", path.displacement(t, x0, x1), [*slopes[:2], torch.zeros_like(t)]),
+    ):
+        close(got, of_data[:, None] * x1 + of_source[:, None] * x0 + of_noise[:, None] * xi, 1e-9, what, mend, t)
+    _, sigma, gamma = coefficients
+    close(path.noise_variance(t), sigma**2 + gamma**2, 1e-9, "noise_variance(t)", mend, t)
+    exact, dropped = path.sigma_d_sigma(t) + path.gamma_d_gamma(t), path.sigma_d_sigma(t)
+    close(path.s_d_s(t), exact, 1e-9, "s_d_s(t)", mend, t)
+    close(path.s_d_s(t, "displacement"), dropped, 1e-9, "s_d_s(t, 'displacement')", mend, t)
     return None
 
 
 def displacement_is_the_velocity_without_its_noise(path: Path) -> str | None:
     """Displacement is velocity at xi = 0, and differs from it otherwise just where has_noise_velocity says so."""
-    t, x0, x1, xi = _inputs((2,), torch.float64)
+    t, x0, x1, xi = _at(_training_times(path), (2,))
     mend = "let displacement be alpha' x1 + sigma' x0"
     close(path.displacement(t, x0, x1), path.velocity(t, x0, x1, torch.zeros_like(xi)), 1e-12, "displacement", mend, t)
     differs = not torch.allclose(path.displacement(t, x0, x1), path.velocity(t, x0, x1, xi))
@@ -69,9 +107,32 @@ def displacement_is_the_velocity_without_its_noise(path: Path) -> str | None:
     return None
 
 
+def treats_each_time_by_itself(path: Path) -> str | None:
+    """A coefficient at one time does not depend on the other times of the batch, nor on their order."""
+    t = _training_times(path)[::512]
+    for name in (*sum(COEFFICIENTS, ()), "sigma_d_sigma", "gamma_d_gamma"):
+        coefficient = getattr(path, name)
+        alone = torch.cat([coefficient(one) for one in t.split(1)])
+        mend = "compute row b from t[b] alone: no mean, no sorting, no length of the batch"
+        close(coefficient(t), alone, 1e-12, f"{name}(t) in a batch", mend, t)
+        close(coefficient(t.flip(0)).flip(0), alone, 1e-12, f"{name}(t) in a batch turned round", mend, t)
+    return None
+
+
+def float32_is_float64_rounded(path: Path) -> str | None:
+    """In float32 coefficients and derivatives are what they are in float64, up to 1e-3, at all training times."""
+    t = _training_times(path)[::4].float()
+    # Rounded inwards: a time just past the margin is not asked for.
+    t = t[(t > path.margin) & (t < 1 - path.margin)]
+    for name in (*sum(COEFFICIENTS, ()), "sigma_d_sigma", "gamma_d_gamma"):
+        mend = "avoid differences of nearly equal numbers: expm1 for 1 - exp, sin(pi (1 - t) / 2) for cos"
+        close(getattr(path, name)(t), getattr(path, name)(t.double()), 1e-3, f"{name}(t) in float32", mend, t)
+    return None
+
+
 def says_whether_it_is_noisy(path: Path) -> str | None:
     """Gamma is not 0 everywhere just where `noisy` says so; only then is xi drawn."""
-    t = torch.linspace(0, 1, 33, dtype=torch.float64)
+    t = times(0.0, 1.0)
     has_noise = bool((path.gamma(t) != 0).any())
     holds(
         has_noise == path.noisy,
@@ -83,13 +144,11 @@ def says_whether_it_is_noisy(path: Path) -> str | None:
 
 def products_equal_their_factors(path: Path) -> str | None:
     """Sigma_d_sigma and gamma_d_gamma equal sigma d_sigma and gamma d_gamma inside, and are finite at the ends."""
-    t = torch.linspace(*INSIDE, 97, dtype=torch.float64)
+    t = _training_times(path)
     for name in ("sigma", "gamma"):
-        product = f"{name}_d_{name}"
+        product, mend = f"{name}_d_{name}", f"derive {name} {name}' = ({name}^2)' / 2 again"
         due = getattr(path, name)(t) * getattr(path, f"d_{name}")(t)
-        close(
-            getattr(path, product)(t), due, 1e-9, f"{product}(t)", f"derive {name} {name}' = ({name}^2)' / 2 again", t
-        )
+        close(getattr(path, product)(t), due, 1e-9, f"{product}(t)", mend, t)
         for dtype in (torch.float32, torch.float64):
             ends = torch.tensor([0.0, 1.0], dtype=dtype)
             at_ends = getattr(path, product)(ends)
@@ -103,7 +162,7 @@ def products_equal_their_factors(path: Path) -> str | None:
 
 def runs_from_noise_to_data(path: Path) -> str | None:
     """Alpha rises from at most .05 to 1; sigma falls from 1: time 0 is noise and time 1 is data."""
-    t = torch.linspace(0, 1, 101, dtype=torch.float64)
+    t = torch.linspace(0, 1, 4097, dtype=torch.float64)
     alpha, sigma = path.alpha(t), path.sigma(t)
     a0, a1, s0, s1 = (float(c[i]) for c in (alpha, sigma) for i in (0, -1))
     turned = a0 > a1
@@ -178,10 +237,15 @@ def agrees_on_a_gpu(path: Path) -> str | None:
 LAWS: tuple[Law, ...] = (
     keeps_shape_and_dtype,
     coefficients_have_their_derivatives,
+    derivatives_integrate_to_their_coefficients,
     velocity_is_the_time_derivative,
+    position_and_velocity_are_those_of_the_coefficients,
     displacement_is_the_velocity_without_its_noise,
     says_whether_it_is_noisy,
     products_equal_their_factors,
+    products_integrate_to_their_squares,
+    treats_each_time_by_itself,
+    float32_is_float64_rounded,
     runs_from_noise_to_data,
     is_finite_at_all_training_times,
     is_pure,
@@ -203,8 +267,38 @@ def _moved(path: Path, x0: Tensor, x1: Tensor, xi: Tensor, t: Tensor) -> Tensor:
     return path.position(t, x0, x1, xi)
 
 
-def _derivative(of: Callable[[Tensor], Tensor], t: Tensor) -> Tensor:
-    """Derivative at t: (B,) of a function whose row b depends on t_b alone, by forward-mode autodiff."""
-    _, derivative = torch.autograd.functional.jvp(of, t, torch.ones_like(t))
-    due: Tensor = derivative
-    return due
+def _training_times(path: Path) -> Tensor:
+    return times(path.margin, 1 - path.margin)
+
+
+def _at(t: Tensor, shape: tuple[int, ...]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """(t, x0, x1, xi) with a standard normal point of each kind for every time, float64."""
+    generator = stream(0, "contract/path")
+    x0, x1, xi = (torch.randn(len(t), *shape, generator=generator, dtype=torch.float64) for _ in range(3))
+    return t, x0, x1, xi
+
+
+def _is_derivative(path: Path, slope: str, name: str, mend: str) -> None:
+    """Pointwise, where autodiff can follow the coefficient; at the very ends a limit will do as well."""
+    t, coefficient = _training_times(path), getattr(path, name)
+    due = derivative(coefficient, t)
+    if due is None:
+        return
+    close(getattr(path, slope)(t), due, 1e-9, f"{slope}(t)", mend, t)
+    ends = torch.tensor([path.margin, 1 - path.margin], dtype=torch.float64)
+    near = torch.tensor([path.margin + 1e-12, 1 - path.margin - 1e-12], dtype=torch.float64)
+    got, due, limit = getattr(path, slope)(ends), derivative(coefficient, ends), getattr(path, slope)(near)
+    if due is not None and not torch.allclose(got, limit, rtol=1e-6, atol=1e-6):
+        close(got, due, 1e-9, f"{slope}(t)", mend, ends)
+
+
+def _integrates(path: Path, slope: str, name: str, margin: float, coefficient: Function | None = None) -> None:
+    found = mismatch(getattr(path, slope), coefficient or getattr(path, name), margin, 1 - margin)
+    if found is None:
+        return
+    low, high, integral, change = found
+    holds(
+        False,
+        f"{slope} integrates to {integral:.6g} over [{low:.6g}, {high:.6g}], where {name} changes by {change:.6g}",
+        f"derive {name} by t again, for all t in [{margin:g}, {1 - margin:g}]",
+    )

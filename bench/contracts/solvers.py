@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import math
+from collections.abc import Callable
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from bench.contracts.fields import Known, swing, swirl
 from bench.contracts.require import Law, close, form, holds, no_cuda, significant, unchanged
 from bench.diffusion import process_of
-from bench.interfaces import Field, Process, ProcessSolver, Solver
+from bench.errors import ContractBroken
+from bench.interfaces import Field, Mixture, Process, ProcessSolver, Solver
+from bench.nets.oracle import OracleField
 from bench.paths import Trigonometric
 from bench.seeds import stream
 
 ENDS = torch.tensor([0.0, 1.0], dtype=torch.float64)
 FRAMES = torch.tensor([0.0, 0.1, 0.33, 0.5, 0.77, 1.0], dtype=torch.float64)
+
+SWIRL = swirl(1.0)
+
+SPEEDS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
+"""Speeds of a field that a solver is refined on."""
+
+SEEN = 1e-11
+"""Errors below this are rounding."""
 
 
 def keeps_shape_and_dtype(solver: Solver) -> str | None:
@@ -29,46 +41,66 @@ def keeps_shape_and_dtype(solver: Solver) -> str | None:
     return None
 
 
-def has_its_stated_order(solver: Solver) -> str | None:
-    """Halving the step of a fixed-step solver divides its error by 2^order (float64, a turning, growing field)."""
+def can_be_refined(solver: Solver) -> str | None:
+    """A solver of fixed steps says how it is refined: twice the steps are of the same kind and ask twice as often."""
     if solver.adaptive:
         return "adapts its step"
-    names = {field.name for field in dataclasses.fields(solver)}  # type: ignore[arg-type]
-    if "steps" not in names:
-        return "has no parameter `steps` to refine"
-    x, steps = _start(), 40 if solver.order <= 4 else 10
-    errors = []
-    budget = {"nfe": None} if "nfe" in names else {}  # it follows from the steps
-    for n in (steps, 2 * steps):
-        finer: Solver = dataclasses.replace(solver, steps=n, **budget)  # type: ignore[type-var]
-        errors.append(float((finer.solve(_swirl, x, ENDS).states[-1] - _turned(x, 1.0)).norm()))
-    measured = math.log2(errors[0] / errors[1]) if min(errors) > 0 else math.inf
+    finer = [_refined(solver, times) for times in _doubled(solver)]
     holds(
-        abs(measured - solver.order) <= 0.2,
-        f"from {steps} to {2 * steps} steps the error falls from {significant(errors[0])} to "
-        f"{significant(errors[1])}: that is order {measured:.2f}, not {solver.order}",
-        "check the stages' times and weights, or state the order that it has",
+        all(type(each) is type(solver) for each in finer),
+        f"refined returns a {type(finer[0]).__name__}",
+        "return this solver with more steps: dataclasses.replace(self, n=times * self.n)",
     )
+    few, many = (_calls(each) for each in finer)
+    holds(
+        1.75 * few <= many <= 2.25 * few,
+        f"twice refined it asks {many} times instead of {few}",
+        "multiply the number of steps by `times`, and leave everything else as it is",
+    )
+    return None
+
+
+def has_its_stated_order(solver: Solver) -> str | None:
+    """Halving the step of a fixed-step solver divides its error by 2^order (float64, two fields with known flows)."""
+    if solver.adaptive:
+        return "adapts its step"
+    for make in (swirl, swing):
+        measured, errors, calls = _order(solver, make)
+        low = make is swirl or measured < solver.order
+        # One field may flatter a method by symmetry; the other one then shows its order.
+        holds(
+            abs(measured - solver.order) <= 0.2 or not low,
+            f"from {calls[0]} to {calls[1]} evaluations the error falls from {significant(errors[0])} to "
+            f"{significant(errors[1])}: that is order {measured:.2f}, not {solver.order}",
+            "check the stages' times and weights, or state the order that it has",
+        )
     return None
 
 
 def meets_its_tolerance(solver: Solver) -> str | None:
     """An adaptive solver's error stays within 20 times its tolerance, and a smaller one gives a smaller error."""
-    names = {field.name for field in dataclasses.fields(solver)}  # type: ignore[arg-type]
     if not solver.adaptive:
+        holds(solver.tightened(1e-3) is None, "tightened returns a solver, yet it does not adapt", "return None")
         return "has fixed steps"
-    if not {"rtol", "atol"} <= names:
-        return "has no parameters `rtol` and `atol`"
-    x, errors = _start(), []
+    holds(solver.refined(2) is None, "refined returns a solver, yet it adapts", "return None from refined")
+    x, errors, costs = _start(), [], []
     for tolerance in (1e-3, 1e-5):
-        tight: Solver = dataclasses.replace(solver, rtol=tolerance, atol=tolerance)  # type: ignore[type-var]
-        errors.append(float((tight.solve(_swirl, x, ENDS).states[-1] - _turned(x, 1.0)).abs().max()))
+        tight = solver.tightened(tolerance)
+        if tight is None:
+            raise ContractBroken(
+                "an adaptive solver that nothing can tighten: its error cannot be measured; mend: call its parameters "
+                "rtol and atol, or write tightened(tolerance): return dataclasses.replace(self, tol=tolerance)"
+            )
+        error = (tight.solve(SWIRL.velocity, x, ENDS).states[-1] - SWIRL.flow(x, 1.0)).abs().max()
+        errors.append(float(error))
+        costs.append(_calls(tight))
         holds(
             errors[-1] <= 20 * tolerance,
-            f"at rtol = atol = {tolerance:g} the error is {significant(errors[-1])}",
+            f"at a tolerance of {tolerance:g} the error is {significant(errors[-1])}",
             "compare the error estimate with atol + rtol |x|, and shrink the step until it fits",
         )
-    holds(errors[1] < errors[0], "a smaller tolerance does not lower the error", "pass rtol and atol on to the solver")
+    mend = "pass the tolerance on to the solver"
+    holds(errors[1] < errors[0] and costs[1] > costs[0], "a smaller tolerance does not lower the error", mend)
     return None
 
 
@@ -144,8 +176,8 @@ def is_pure(solver: Solver) -> str | None:
     x, times = _start(), FRAMES.clone()
     before = x.clone()
     weight = torch.ones((), dtype=torch.float64, requires_grad=True)
-    first = solver.solve(lambda t, x: weight * _swirl(t, x), x, times).states
-    again = solver.solve(_swirl, x, times).states
+    first = solver.solve(lambda t, x: weight * SWIRL.velocity(t, x), x, times).states
+    again = solver.solve(SWIRL.velocity, x, times).states
     unchanged(before, x, "the start x")
     unchanged(FRAMES, times, "times")
     holds(torch.equal(first.detach(), again), "the same start gives another solution", "keep no state between calls")
@@ -196,20 +228,56 @@ def simulation_keeps_a_standing_law(solver: Solver) -> str | None:
     return None
 
 
+def simulation_takes_noise_to_data(solver: Solver) -> str | None:
+    """Steps by score or ends take N(0, I) to a law whose velocity is known, up to 300 steps' bias (mean, variances).
+
+    The law is narrow, so that a bound on the data, where a solver has one, leaves it as it is.
+    """
+    if not isinstance(solver, ProcessSolver):
+        return "steps by the velocity alone"
+    n, path = 4096, Trigonometric()
+    mean, scale = torch.tensor([0.1, -0.05], dtype=torch.float64), torch.tensor([0.12, 0.1], dtype=torch.float64)
+    law = Mixture(np.ones(1), mean[None].numpy(), np.diag(scale.numpy() ** 2)[None])
+    module = OracleField(law, path)
+    fine: Solver = _refined(solver, math.ceil(300 / _calls(solver)))
+    assert isinstance(fine, ProcessSolver)
+
+    def noise(step: int) -> Tensor:
+        """Standard normals of a step, (n, 2)."""
+        return torch.randn(n, 2, generator=stream(0, "contract/noise", step), dtype=torch.float64)
+
+    x = torch.randn(n, 2, generator=stream(0, "contract/standing"), dtype=torch.float64)
+    end = fine.simulate(lambda t, x: module(x, t.expand(len(x))), process_of(path), noise, x, ENDS).states[-1]
+    apart = (end.mean(0) - mean).abs() / scale
+    holds(
+        bool((apart <= 5 / math.sqrt(n) + 0.1).all()),
+        f"its samples' mean is {float(apart.max()):.2f} standard deviations from the law's",
+        "step by the velocity as well: its drift is v + eps score, its ends those of `process`",
+    )
+    ratio = end.var(0) / scale**2
+    holds(
+        bool(((ratio - 1).abs() <= 5 * math.sqrt(2 / n) + 0.15).all()),
+        f"its samples' variance is {[round(each, 3) for each in ratio.tolist()]} times the law's",
+        "let the drift gain eps score where the noise has variance 2 eps dt",
+    )
+    return None
+
+
 def agrees_on_a_gpu(solver: Solver) -> str | None:
     """A start on a GPU is integrated there, with the same result up to rounding."""
     if reason := no_cuda():
         return reason
     x = _start()
-    there = solver.solve(_swirl, x.cuda(), FRAMES).states
+    there = solver.solve(SWIRL.velocity, x.cuda(), FRAMES).states
     holds(there.is_cuda, f"the states are on {there.device}", "keep the states on the start's device")
     mend = "move tableaux and times to the start's device"
-    close(there, solver.solve(_swirl, x, FRAMES).states, 1e-9, "the state on a GPU", mend, FRAMES)
+    close(there, solver.solve(SWIRL.velocity, x, FRAMES).states, 1e-9, "the state on a GPU", mend, FRAMES)
     return None
 
 
 LAWS: tuple[Law, ...] = (
     keeps_shape_and_dtype,
+    can_be_refined,
     has_its_stated_order,
     meets_its_tolerance,
     integrates_a_constant_field_exactly,
@@ -218,6 +286,7 @@ LAWS: tuple[Law, ...] = (
     counts_its_evaluations,
     is_pure,
     simulation_keeps_a_standing_law,
+    simulation_takes_noise_to_data,
     agrees_on_a_gpu,
 )
 
@@ -226,25 +295,54 @@ def _start(shape: tuple[int, ...] = (2,)) -> Tensor:
     return torch.randn(16, *shape, generator=stream(0, "contract/solver"), dtype=torch.float64)
 
 
-def _swirl(t: Tensor, x: Tensor) -> Tensor:
-    """dx/dt = cos(3t) x + (1 + t) J x with J a quarter turn: grows and turns in closed form."""
-    turned = torch.stack([-x[:, 1], x[:, 0]], dim=1)
-    return torch.cos(3 * t) * x + (1 + t) * turned
+def _refined(solver: Solver, times: int) -> Solver:
+    finer = solver.refined(times)
+    if finer is None:
+        raise ContractBroken(
+            "it cannot be refined, so its order cannot be measured; mend: call its parameter `steps`, or write "
+            "refined(times): return dataclasses.replace(self, n=times * self.n)"
+        )
+    return finer
 
 
-def _turned(x: Tensor, t: float) -> Tensor:
-    """Solution of `_swirl` at t: x exp(sin(3t) / 3), turned by t + t^2 / 2."""
-    angle = t + t**2 / 2
-    turn = torch.tensor([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]], dtype=x.dtype)
-    return math.exp(math.sin(3 * t) / 3) * x @ turn
+def _doubled(solver: Solver) -> tuple[int, int]:
+    """Refinements at which it asks at least 64 times, and twice as often."""
+    times = math.ceil(64 / _calls(solver))
+    return times, 2 * times
+
+
+def _calls(solver: Solver) -> int:
+    """How often it asks the field."""
+    asked: list[float] = []
+    solver.solve(_recording(asked), _start(), ENDS)
+    return max(1, len(asked))
+
+
+def _order(solver: Solver, make: Callable[[float], Known]) -> tuple[float, list[float], list[int]]:
+    """Order by the last two refinements whose error stands out from rounding, their errors and their evaluations.
+
+    The field is made as fast as it must be for a method of this order to err at all.
+    """
+    x, times = _start() / 2, _doubled(solver)[0]
+    finer = [_refined(solver, times * factor) for factor in (1, 2, 4)]
+    errors: list[float] = []
+    for speed in SPEEDS:
+        known = make(speed)
+        errors = [float((each.solve(known.velocity, x, ENDS).states[-1] - known.flow(x, 1.0)).norm()) for each in finer]
+        if errors[1] > SEEN:
+            break
+    last = 2 if errors[2] > SEEN else 1
+    pair = errors[last - 1 : last + 1]
+    measured = math.log2(pair[0] / pair[1]) if min(pair) > 0 else math.inf
+    return measured, pair, [_calls(each) for each in finer[last - 1 : last + 1]]
 
 
 def _recording(asked: list[float]) -> Field:
-    """`_swirl`, noting when it is asked."""
+    """The swirl, noting when it is asked."""
 
     def field(t: Tensor, x: Tensor) -> Tensor:
         """The swirl; notes when it is asked."""
         asked.append(float(t))
-        return _swirl(t, x)
+        return SWIRL.velocity(t, x)
 
     return field

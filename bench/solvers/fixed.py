@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import Annotated, ClassVar, Literal
 
@@ -96,6 +96,10 @@ class FixedStep(Solver):
     def evaluations(self) -> int:
         """Stages times steps."""
         return self.stages * self.steps
+
+    def refined(self, times: int) -> FixedStep:
+        """With `times` as many steps and evaluations."""
+        return replace(self, steps=times * self.steps, nfe=None)
 
 
 @dataclass(frozen=True)

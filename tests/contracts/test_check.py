@@ -192,9 +192,9 @@ def wrong(tmp_path_factory):
 @pytest.mark.parametrize(
     ("component", "law", "words"),
     [
-        ("sign", "coefficients_have_their_derivatives", ["d_sigma(t) at t = 0.02 is 1 where -1 is due", "the sign"]),
+        ("sign", "coefficients_have_their_derivatives", ["d_sigma(t) at t = 1e-06 is 1 where -1 is due", "the sign"]),
         ("sign", "velocity_is_the_time_derivative", ["velocity at t = ", "alpha' x1 + sigma' x0"]),
-        ("promoted", "has_its_stated_order", ["from 40 to 80 steps", "order 1.0", "not 2", "state the order"]),
+        ("promoted", "has_its_stated_order", ["from 200 to 400 evaluations", "order 1.0", "not 2", "state the order"]),
         ("writes", "leaves_its_inputs_alone", ["samples was written into", "work on a copy of samples"]),
         ("turned", "runs_from_noise_to_data", ["alpha runs from 1 to 0", "exchange t and 1 - t"]),
         ("misspelt", "velocity_is_the_time_derivative", ["raises NameError", "'xO'", f"mine.py:{SLIP}"]),
@@ -211,7 +211,11 @@ def test_a_wrong_component_is_caught_with_words(wrong, component, law, words):
 
 
 def test_what_is_right_in_a_wrong_component_is_said_to_be_right(wrong):
-    for component, law in (("sign", "keeps_shape_and_dtype"), ("promoted", "counts_its_evaluations")):
+    for component, law in (
+        ("sign", "keeps_shape_and_dtype"),
+        ("promoted", "counts_its_evaluations"),
+        ("writes", "has_annotated_parameters"),  # values: ClassVar = ..., without brackets
+    ):
         assert any(line.startswith("ok ") and f" {component}  {law}" in line for line in wrong.stdout.splitlines())
 
 
@@ -233,3 +237,70 @@ def test_a_missing_file_gives_status_2(tmp_path, monkeypatch, capsys):
     status, _, message = check(monkeypatch, capsys, str(tmp_path / "nothing.py"))
     assert status == 2
     assert "nothing.py" in message
+
+
+NEEDS = '''
+    from dataclasses import dataclass
+    from typing import Annotated
+
+    from annotated_types import Gt
+
+    from bench.paths import Trigonometric
+
+
+    @dataclass(frozen=True)
+    class Stretched(Trigonometric):
+        """The quarter circle, which a parameter without default leaves as it is."""
+
+        a: Annotated[float, Gt(0)]
+
+
+    @dataclass(frozen=True)
+    class Bent(Trigonometric):
+        """The quarter circle, wrong unless a is 1."""
+
+        a: Annotated[float, Gt(0)]
+
+        def d_alpha(self, t):
+            return self.a * super().d_alpha(t)
+
+
+    PATHS = {"stretched": Stretched, "bent": Bent}
+'''
+
+
+def test_a_parameter_without_default_is_asked_for(tmp_path, monkeypatch, capsys):
+    status, listed, _ = check(monkeypatch, capsys, plugin(tmp_path, NEEDS))
+    assert status == 1
+    for name in ("stretched", "bent"):
+        (line,) = [line for line in listed.splitlines() if f" path {name}  " in line]
+        assert line.startswith("FAILED")
+        assert f"no law could be tried: a has no default; give a value by --with '{name}: {{a: ...}}'" in line
+
+
+def test_a_component_is_tried_at_the_parameters_given_and_around_them(tmp_path, monkeypatch, capsys):
+    file = plugin(tmp_path, NEEDS)
+    status, listed, _ = check(monkeypatch, capsys, file, "--with", "stretched: {a: 2}", "--with", "bent: {a: 1}")
+    assert status == 1
+    failures = [line for line in listed.splitlines() if line.startswith("FAILED")]
+    assert failures
+    assert all(" path bent  " in line and "with a = " in line for line in failures)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("streched: {a: 1}", "no component named 'streched'. Did you mean 'stretched'?"),
+        ("stretched: {aa: 1}", "no parameter named 'aa'. Did you mean 'a'?"),
+        ("stretched: {a: -1}", "a: Input should be greater than 0, got -1"),
+        ("stretched: 3", "write a name and its parameters"),
+        ("stretched", "write a name and its parameters"),
+        ("stretched: {a: &x 1}", "anchor"),
+        ("stretched: {a: [", "not valid YAML"),
+    ],
+)
+def test_what_with_cannot_mean_gives_status_2(tmp_path, monkeypatch, capsys, text, said):
+    status, listed, message = check(monkeypatch, capsys, plugin(tmp_path, NEEDS), "--with", text)
+    assert (status, listed) == (2, "")
+    assert said.lower() in message.lower()
+    assert "Traceback" not in message

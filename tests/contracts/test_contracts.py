@@ -1,5 +1,7 @@
 """Every component of every table keeps its room's contract, law by law."""
 
+import functools
+
 import pytest
 
 from bench.components import ROOMS, Tables
@@ -10,6 +12,8 @@ from bench.paths import PATHS
 from bench.solvers import SOLVERS
 
 BUILT_IN = subjects(Tables())
+
+outcome = functools.cache(outcome)  # several tests ask for the same
 
 
 def cases(found):
