@@ -113,13 +113,13 @@ def _given(texts: list[str], tables: Tables) -> dict[str, dict[str, Any]]:
             raise faults.error()
         for name, parameters in (_mapping(node.plain if node else None, text)).items():
             if name not in known:
-                raise UsageError(f"--with: {nearest(name, sorted(known), 'component')}")
+                raise UsageError(f"--with: {unknown('component', name, sorted(known))}")
             for subject in known[name]:
                 names = list(parameter_names(subject.cls))
                 where = f"--with: {subject.room} {name}"
                 for parameter in _mapping(parameters, text):
                     if parameter not in names:
-                        raise UsageError(f"{where}: {nearest(parameter, names, 'parameter')}")
+                        raise UsageError(f"{where}: {unknown('parameter', parameter, names)}")
                 resolved = tables.resolve(subject.room, name, parameters)
                 if not isinstance(resolved, Config):
                     said = "; ".join(": ".join(filter(None, [p.parameter, p.message])) for p in resolved)
