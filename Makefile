@@ -15,10 +15,10 @@ DEV := .venv/installed-dev-$(SUM)
 export OMP_WAIT_POLICY = passive
 
 .DEFAULT_GOAL := help
-.PHONY: help bench test lint micro report clean
+.PHONY: help bench test test-slow lint micro report clean
 
 help: ## list the targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
 	@echo 'variables: SUITE=$(SUITE) PROFILE=$(PROFILE) DEVICE=$(DEVICE) PYTHON=$(PYTHON)'
 
 bench: $(RUN) ## run SUITE in PROFILE on DEVICE, then print the headline and where the report is
@@ -28,7 +28,10 @@ report: $(RUN) ## write every report again from stored records, and the README's
 	@$(BIN)/bench report --embed README.md
 
 test: $(DEV) ## run the tests
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal -m 'not long'
+
+test-slow: $(DEV) ## run those that are too long for every change
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal -m long
 
 lint: $(DEV) ## check format, rules, types and import directions
 	$(BIN)/ruff format --check .

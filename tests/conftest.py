@@ -87,7 +87,7 @@ class Unwatched:
 def run_inline():
     """Outcomes by job of a plan that runs in this process, into a store of its own."""
 
-    def run(plan, root, watched=lambda engine: engine):
-        return execute(plan, Store(root), watched(Inline()), Unwatched()).outcomes
+    def run(plan, root, watched=lambda engine: engine, **options):
+        return execute(plan, Store(root), watched(Inline()), Unwatched(), **options).outcomes
 
     return run

@@ -286,7 +286,10 @@ class Tracer:
         return engine
 
 
-@pytest.fixture(scope="module", params=sorted(SUITES))
+LONG = [pytest.param(name, marks=pytest.mark.long) for name in sorted(SUITES.keys() - {"couplings"})]
+
+
+@pytest.fixture(scope="module", params=["couplings", *LONG])
 def traced(request, run_inline, tmp_path_factory):
     """A suite file, and what its jobs passed through."""
     folder = tmp_path_factory.mktemp("traced")

@@ -120,9 +120,9 @@ def test_a_floor_scales_with_its_law(scale):
     "n",
     [
         128,
-        pytest.param(512, marks=pytest.mark.slow),
-        pytest.param(1024, marks=pytest.mark.slow),
-        pytest.param(2048, marks=pytest.mark.slow),
+        pytest.param(512, marks=pytest.mark.long),
+        pytest.param(1024, marks=pytest.mark.long),
+        pytest.param(2048, marks=pytest.mark.long),
     ],
 )
 @pytest.mark.parametrize("law", [SINGLE, TwoGaussians(), GaussianMixture(), HARD["five"], HARD["times 0.001"]], ids=str)

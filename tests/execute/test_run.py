@@ -13,6 +13,9 @@ from textwrap import dedent
 import pandas as pd
 import pytest
 
+from bench.plan import plan
+from bench.suite import load_suite
+
 SUITE = """
     suite: tiny
     question: Does it run?
@@ -339,6 +342,55 @@ def test_results_of_older_code_are_said_and_never_built_upon(bench, suite, tmp_p
     out, _ = bench("run", more, "--results", results)
     assert "done again" in out
     assert "stale" not in set(table(results / "tiny", "records")["note"])
+
+
+POWERED = """
+from dataclasses import dataclass
+from helper import power, d_power
+from bench.interfaces import Path
+
+@dataclass(frozen=True)
+class Powered(Path):
+    "x_t = p(t) x1 + (1 - p(t)) x0."
+    def alpha(self, t): return power(t)
+    def sigma(self, t): return 1 - power(t)
+    def d_alpha(self, t): return d_power(t)
+    def d_sigma(self, t): return -d_power(t)
+
+PATHS = {"powered": Powered}
+"""
+HELPER = "def power(t): return t**{0}\n\ndef d_power(t): return {0} * t ** ({0} - 1)\n"
+
+
+def test_a_helpers_change_has_everything_that_it_touches_done_again(bench, suite, tmp_path):
+    """A file beside the plugin is found in every worker without PYTHONPATH, and counts like the plugin."""
+    results, helper = tmp_path / "results", tmp_path / "helper.py"
+    (tmp_path / "my_paths.py").write_text(POWERED)
+    file = suite(
+        ("question:", "plugins: [my_paths.py]\n    question:"), ("[linear, noisy_bridge]", "[linear, powered]")
+    )
+    values = {}
+    for exponent in (2, 8):
+        helper.write_text(HELPER.format(exponent))
+        out, _ = bench("run", file, "--results", results)
+        records = table(results / "tiny", "records")
+        values[exponent] = records[records["metric"] == "wasserstein"].groupby("path")["value"].agg(list)
+    assert "results were made by older code and are done again" in out
+    assert values[2]["linear"] == values[8]["linear"]
+    assert not set(values[2]["powered"]) & set(values[8]["powered"])
+    assert "nothing to do" in bench("plan", file, "--results", results)[0]
+
+
+def test_a_plugin_that_changes_under_way_is_refused_by_the_worker(run_inline, suite, tmp_path):
+    """Its numbers would stand under the hash of the code that was planned."""
+    (tmp_path / "my_paths.py").write_text(POWERED)
+    (tmp_path / "helper.py").write_text(HELPER.format(2))
+    file = suite(("question:", "plugins: [my_paths.py]\n    question:"), ("[linear, noisy_bridge]", "[powered]"))
+    planned = load_suite(file)
+    (tmp_path / "helper.py").write_text(HELPER.format(3))
+    outcomes = run_inline(plan(planned, "this machine"), tmp_path / "store", plugins=planned.tables.loaded)
+    trained = [outcome for (kind, _), outcome in outcomes.items() if kind == "train"]
+    assert all("my_paths.py, or a file that it imports, changed" in outcome.reason for outcome in trained)
 
 
 def test_a_solver_that_raises_fails_alone_and_leaves_the_clocks_of_others(bench, suite, tmp_path):
