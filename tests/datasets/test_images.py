@@ -14,7 +14,7 @@ import threading
 import numpy as np
 import pytest
 import torch
-from bench.execute.resolved import explain
+from bench.execute.task import explain
 from scipy import stats
 
 from bench.datasets import DATASETS, idx

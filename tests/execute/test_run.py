@@ -190,6 +190,7 @@ def test_a_run_that_is_ended_leaves_nothing_running_and_is_continued(bench, suit
     driver = subprocess.Popen(
         command("run", slow, "--results", results), env={**os.environ, name: value}, start_new_session=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # tests started behind `&` ignore it
     )  # fmt: skip
     deadline = time.monotonic() + 90
     while len(entries(results, "train")) < 2 and time.monotonic() < deadline:
