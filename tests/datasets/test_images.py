@@ -14,12 +14,12 @@ import threading
 import numpy as np
 import pytest
 import torch
-from bench.execute.task import explain
 from scipy import stats
 
 from bench.datasets import DATASETS, idx
 from bench.datasets.idx import FASHION_MNIST, MNIST, IdxFile, IdxSet, cache_folder, load
 from bench.errors import DataMissing, JobError, Unavailable
+from bench.execute.task import explain
 from bench.seeds import stream, uniforms
 
 NAMES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")

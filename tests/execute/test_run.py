@@ -188,9 +188,10 @@ def test_a_run_that_is_ended_leaves_nothing_running_and_is_continued(bench, suit
     slow = suite(("steps: 20", "steps: 1500"))
     name, value = marker.split("=")
     driver = subprocess.Popen(
-        command("run", slow, "--results", results), env={**os.environ, name: value}, start_new_session=True,
+        # Tests that are started behind `&` ignore Ctrl-C, and so would this.
+        ["env", "--default-signal=INT", *command("run", slow, "--results", results)],
+        env={**os.environ, name: value}, start_new_session=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # tests started behind `&` ignore it
     )  # fmt: skip
     deadline = time.monotonic() + 90
     while len(entries(results, "train")) < 2 and time.monotonic() < deadline:
