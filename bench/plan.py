@@ -20,7 +20,7 @@ from bench.components import Config, Tables, choice, parameter_names
 from bench.exact import law_of
 from bench.inputs import FLOOR_INPUTS, INPUTS, Needs
 from bench.interfaces import ProcessSolver
-from bench.reference import floor_kind
+from bench.reference import FloorKind, floor_kind
 from bench.refusals import refusal, without_score
 from bench.roles import Roles, digest
 from bench.stages import LAW, NOTHING, STAGES, TRAINING, Stage
@@ -165,19 +165,28 @@ class _Planner:
             finite = build(values["dataset"]).points is not None
             values["known"] = values["dataset"] if finite else values["law"]
         known = _Shared(Roles(self.tables, values), seed, build(given["replica"]), net.trained)
-        roles, sampling = known.roles, build(values["sampling"])
         if net.trained:
             known.jobs["train"] = self._train(known)
             known.jobs["train_time"] = self._train_time(known)
-        kind = floor_kind(build(values["law"]), build(values["source"]), sampling.start)
-        known.jobs["reference"] = self._job(
-            "reference", STAGES["reference"], known, roles, options={"floor": kind},
-            group=f"reference/{values['law'].name}/{sampling.n}",
-        )  # fmt: skip
         for name, metric in self.metrics.items():
             known.prepared[name] = self._prepared(metric, known)
-            known.jobs[f"floor/{name}"] = self._floor(name, metric, known)
+        kind = floor_kind(build(values["law"]), build(values["source"]), build(values["sampling"]).start)
+        known.jobs |= self._judged(known, kind)
         return known
+
+    def _judged(self, known: _Shared, floor: FloorKind) -> dict[str, JobId | None]:
+        """The reference and the floors that samples are judged by, of one kind of floor."""
+        if floor not in known.judged:
+            roles = known.roles
+            jobs: dict[str, JobId | None] = {}
+            jobs["reference"] = self._job(
+                "reference", STAGES["reference"], known, roles, options={"floor": floor},
+                group=f"reference/{roles['law'].name}/{roles.component('sampling').n}",
+            )  # fmt: skip
+            for name, metric in self.metrics.items():
+                jobs[f"floor/{name}"] = self._floor(name, metric, known, jobs["reference"])
+            known.judged[floor] = jobs
+        return known.judged[floor]
 
     def _train(self, known: _Shared) -> JobId:
         training, net = known.roles.component("training"), known.roles["net"]
@@ -206,6 +215,8 @@ class _Planner:
         settings, net = known.roles.component("sampling"), known.roles.component("net")
         group = f"{known.roles['net'].digest[:12]}/{solver.digest[:12]}/{settings.n}"
         jobs = dict(known.jobs)
+        if roles.component("solver").stochastic:  # quasi-random starts are as random as any at its ends
+            jobs |= self._judged(known, "independent")
         jobs["sample"] = sample = self._job(
             "sample", STAGES["sample"], known, roles, upstream=jobs,
             group=f"sample/{group}x{settings.repeats}", long=net.trained and not net.stackable,
@@ -292,7 +303,7 @@ class _Planner:
             group=f"prepared/{preparation.name}/{known.roles['law'].name}",
         )  # fmt: skip
 
-    def _floor(self, name: str, metric: Config, known: _Shared) -> JobId | None:
+    def _floor(self, name: str, metric: Config, known: _Shared, reference: JobId | None) -> JobId | None:
         component = self.tables.build(metric)
         if not component.floored:
             return None
@@ -303,7 +314,7 @@ class _Planner:
                 "floor", STAGES["floor"], _Shared(known.roles), known.roles, LAW, upstream=prepared, metric=metric,
                 options={"n": n}, group=f"floor/{metric.digest[:12]}/{n}",
             )  # fmt: skip
-        return self._scored("floor", name, metric, known, known.roles, {**known.jobs, **prepared})
+        return self._scored("floor", name, metric, known, known.roles, {"reference": reference, **prepared})
 
     def _job(
         self,
@@ -377,6 +388,7 @@ class _Shared:
         self.prepared: dict[str, JobId | None] = {}
         self.drawn: dict[tuple[Config, Config], dict[str, JobId | None]] = {}
         self.alike: dict[bool, Roles] = {}
+        self.judged: dict[FloorKind, dict[str, JobId | None]] = {}
 
     @property
     def roles(self) -> Roles:

@@ -7,6 +7,8 @@ gave no number is counted (`of`) and never averaged away. Pure functions; nothin
 from __future__ import annotations
 
 import math
+import re
+import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -202,7 +204,7 @@ def claim_difference(records: pd.DataFrame, claim: Mapping[str, Any], axes: Sequ
     """
     cells = records.drop_duplicates("cell").set_index("cell")
     rows = _rows(records, claim["metric"])
-    unit, direction = _common(rows, "unit"), _common(rows, "better")
+    unit, direction = named_unit(_common(rows, "unit")), _common(rows, "better")
     pairs = pd.DataFrame(list(claim["pairs"]), columns=["better", "than"], dtype=int)
     pairs = pairs[pairs["better"].isin(cells.index) & pairs["than"].isin(cells.index)]
     pairs = pairs.assign(seed=cells["seed"].reindex(pairs["better"]).to_numpy())
@@ -214,7 +216,7 @@ def claim_difference(records: pd.DataFrame, claim: Mapping[str, Any], axes: Sequ
     mixed = _mixed(rows, pairs, timed=unit == "s")
     values = pd.to_numeric(rows["value"])
     if is_excess(claim["metric"]):
-        values, unit = pd.Series(signed_square(values), index=values.index), f"{unit}²" if unit else ""
+        values, unit = pd.Series(signed_square(values), index=values.index), _squared(unit)
     if mixed:
         return Difference(mean_interval([]), int(pairs["seed"].nunique()), 0, direction, unit, mixed)
     a = values.reindex(pairs["better"]).to_numpy(dtype=float)
@@ -266,6 +268,16 @@ def _at_nfe(
     return pd.DataFrame(chosen, columns=["better", "than", "seed"], dtype=int)
 
 
+def named_unit(unit: object) -> str:
+    """A unit as it stands behind a number: nothing where there is none ("1")."""
+    return "" if unit in (None, "1") else str(unit)
+
+
+def _squared(unit: str) -> str:
+    root = re.fullmatch(r"√\((.*)\)", unit)
+    return root[1] if root else f"{unit}²" if unit else ""
+
+
 def _rows(records: pd.DataFrame, metric: str) -> pd.DataFrame:
     """A metric's rows, one per cell."""
     return records[records["metric"] == metric].drop_duplicates("cell", keep="last").set_index("cell")
@@ -285,8 +297,13 @@ def _known_nfe(records: pd.DataFrame, cells: pd.DataFrame, axes: Sequence[str]) 
 
 
 def _gain(better: Floats, than: Floats, direction: str, share: float) -> Floats:
-    """How far the claim's side is ahead of a share of the other side's number."""
-    return better - share * than if direction == "higher" else share * than - better
+    """How far the claim's side is ahead of a share of the other side's number, and of that number itself.
+
+    Of a number below 0 a share is the easier aim: by a tenth better must always be better.
+    """
+    if direction == "higher":
+        return better - np.maximum(than, share * than)
+    return np.minimum(than, share * than) - better
 
 
 def _mixed(rows: pd.DataFrame, pairs: pd.DataFrame, timed: bool) -> str:
@@ -325,8 +342,8 @@ def _to_place(numbers: Sequence[float], half_width: float) -> tuple[list[str], i
 
 def _last_place(half_width: float) -> int:
     """Power of ten of the last digit that a half-width carries (Particle Data Group rounding)."""
-    power = math.floor(math.log10(half_width))
-    leading = round(half_width / 10.0 ** (power - 2))
+    power = math.floor(math.log10(max(half_width, sys.float_info.min)))  # less has no digits of its own
+    leading = round(half_width / 10.0 ** max(power - 2, -307))
     return power - 1 if leading < 355 else power
 
 

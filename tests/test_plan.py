@@ -102,6 +102,21 @@ def test_the_oracle_trains_nothing_and_refuses_data_that_it_does_not_know(tmp_pa
     assert not unknown.jobs
 
 
+def test_samplers_that_add_noise_have_a_floor_as_random_as_their_samples(tmp_path):
+    """The end of a quasi-random start is quasi-random only where the way is a function of the start."""
+    suite = laid(tmp_path, ("{name: rk4, steps: 5}", "euler_maruyama"))
+    kinds = {"euler": set(), "euler_maruyama": set()}
+    for cell, job in enumerate(suite.cells["sample"]):
+        solver = suite.jobs[job].configs["solver"].name
+        judged = [
+            suite.jobs[suite.cells[name][cell]].inputs["reference"]
+            for name in ("score/wasserstein", "floor/wasserstein")
+        ]
+        assert {*judged, suite.cells["reference"][cell]} == {judged[0]}
+        kinds[solver].add(suite.jobs[judged[0]].options["floor"])
+    assert kinds == {"euler": {"flow"}, "euler_maruyama": {"independent"}}
+
+
 SECONDS = ("sample_time", "train_time")
 
 

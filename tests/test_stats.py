@@ -229,6 +229,32 @@ def test_by_asks_for_a_share_and_higher_turns_the_sign():
     assert higher.interval.mean == pytest.approx(10 - 1.1 * 8)
 
 
+@pytest.mark.parametrize("better", ["lower", "higher"])
+@given(st.lists(st.tuples(numbers, numbers), min_size=2, max_size=6), st.floats(0.01, 0.9))
+def test_better_by_a_share_is_never_less_than_better(better, values, share):
+    """Also where the other side's number is below 0, of which a share is the easier aim."""
+    rows = [
+        (seed, side, "euler", value, 10)
+        for seed, pair in enumerate(values)
+        for side, value in zip("ab", pair, strict=True)
+    ]
+    records, pairs = table(rows).assign(better=better), [[2 * s, 2 * s + 1] for s in range(len(values))]
+    plain, by = (
+        stats.claim_difference(records, claim(pairs, by=asked), ["path", "solver"]).interval.mean
+        for asked in (None, share)
+    )
+    assert by <= plain + 1e-9
+
+
+@pytest.mark.parametrize(("unit", "shown"), [("1", ""), ("data units", "data units²"), ("√(data units)", "data units")])
+def test_a_squared_unit_is_a_unit_or_nothing(unit, shown):
+    rows = [(seed, side, "euler", 0.1 * seed, 10) for seed in range(2) for side in "ab"]
+    records = table(rows).assign(unit=unit)
+    records["metric"] = records["metric"].replace("score", "score_excess")
+    stated = {**claim([[0, 1], [2, 3]]), "metric": "score_excess"}
+    assert stats.claim_difference(records, stated, ["path", "solver"]).unit == shown
+
+
 def test_a_claim_on_an_excess_contrasts_gaps_in_squared_units():
     records = table([(s, p, "e", {"p": [-0.1, 0.3], "q": [0.2, 0.5]}[p][s], 5) for p in "pq" for s in (0, 1)])
     records["metric"] = records["metric"].replace("score", "score_excess")

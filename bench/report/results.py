@@ -19,7 +19,7 @@ import pandas as pd
 from bench.automatic import AUTOMATIC, EXCESS, FLOOR, FLOOR_SD, SUFFIXES
 from bench.errors import StoreError
 from bench.nfe import largest
-from bench.stats import is_excess, is_solver_axis, over_seeds
+from bench.stats import is_excess, is_solver_axis, named_unit, over_seeds
 
 COST_AXES = frozenset({"solver", "solver.steps", "solver.nfe", "solver.rtol", "solver.atol", "solver.tolerance"})
 """Parameters of a solver along which a curve runs; the others tell curves apart."""
@@ -279,7 +279,7 @@ def _scores(name: str, about: dict[str, Any], records: pd.DataFrame) -> list[Sco
             Score(
                 key=str(key),
                 value=name,
-                unit="" if about.get("unit") in (None, "1") else str(about["unit"]),
+                unit=named_unit(about.get("unit")),
                 direction=str(about.get("direction") or "lower"),
                 n=_only(rows["n"]),
                 repeats=_only(rows["repeats"]),

@@ -90,6 +90,9 @@ def _claim(node: Node, known: Mapping[str, str] | None, faults: Faults) -> Draft
     by = _by(held["by"].node, faults) if "by" in held else None
     margin = _margin(held["margin"].node, faults) if "margin" in held else None
     at = _at(held["at"].node, faults) if "at" in held else None
+    if "by" in held and "margin" in held:
+        why = "`by` asks for more than a difference, `margin` says what counts as none"
+        faults.add(held["margin"].key, f"{why}; keep one, or make two claims")
     if better is None or than is None:
         return None
     return Draft(node.place, claim or "", metric or "", better, than, by, margin, at)

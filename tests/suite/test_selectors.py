@@ -94,9 +94,9 @@ def test_axes_in_step_and_ablations_are_named_together(load: Load) -> None:
 
 def test_a_budget_leaves_each_side_its_own_number_of_steps(load: Load) -> None:
     grid = "grid: {solver: [heun, euler], solver.steps: [5, 10]}\n"
-    made, _ = claim(load, grid, "{solver: heun}", "{solver: euler}", ", at: nfe<=20, by: 12.5 %, margin: 0.25")
+    made, _ = claim(load, grid, "{solver: heun}", "{solver: euler}", ", at: nfe<=20, by: 12.5 %")
     assert made.pairs == ((0, 2), (0, 3), (1, 2), (1, 3))
-    assert (made.at, made.by, made.margin) == ("nfe <= 20", 0.125, 0.25)
+    assert (made.at, made.by, made.margin) == ("nfe <= 20", 0.125, None)
     assert claim(load, grid, "{solver: heun}", "{solver: euler}")[0].pairs == ((0, 2), (1, 3))
 
 
@@ -162,3 +162,9 @@ def test_a_claim_may_speak_of_any_value_of_which_one_side_is_better_and_of_no_ot
         "claims:", "metrics: [nearest_training_point]\nclaims:"
     )
     assert "neither more nor less is better" in faults(mixed)["claims[0].metric"]
+
+
+def test_a_share_and_a_margin_are_two_questions(faults: Faults) -> None:
+    sides = "better: {path: straight}, than: {path: bent}"
+    text = f"{GRID}claims: [{{claim: c, metric: nfe, {sides}, by: 10%, margin: 1}}]\n"
+    assert "make two claims" in faults(text)["claims[0].margin"]
