@@ -38,8 +38,8 @@ claims:
     better: {path: noisy, target: exact}
     than: {path: noisy, target: displacement}
     by: 10%
-    margin: 0.1
     at: nfe <= 20
+  - {claim: d, metric: nfe, better: {path: noisy}, than: {path: straight}, margin: 0.1}
 profiles: {smoke: {seeds: 1, base.training.steps: 20}}
 """,
     """\
