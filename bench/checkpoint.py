@@ -108,7 +108,7 @@ class Checkpoint:
         digest = hashlib.sha256(json.dumps([self.file.name, step, seconds]).encode())
         for name, tensor in sorted(held.items()):
             digest.update(json.dumps([name, list(tensor.shape), str(tensor.dtype)]).encode())
-            digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy())
+            digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
         return digest.hexdigest()
 
     def save(self, step: int, seconds: float, losses: Tensor) -> None:

@@ -115,6 +115,12 @@ def is_folder(path: Path) -> bool:
         return False
 
 
+def refuse_other_than_folder(path: Path) -> None:
+    """StoreError where something stands here that is no folder."""
+    if os.path.lexists(path):
+        _folder(path)
+
+
 def make_folder(root: Path, relative: str = "") -> Path:
     """Have a folder below root, made where it is missing. StoreError where a link or a file stands in its place."""
     path = root / relative if relative else root

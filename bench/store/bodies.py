@@ -47,7 +47,7 @@ BY_KIND: dict[str, dict[str, Test]] = {
 }
 
 OPTIONAL: dict[str, Test] = {
-    **{name: _number for name in AUTOMATIC},
+    **dict.fromkeys(AUTOMATIC, _number),
     "undefined": _text, "device": _text, "code": _text, "commit": _text, "group": _text, "floor": _text,
     "peak_mb": _number, "repeats": _number,
 }  # fmt: skip

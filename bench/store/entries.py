@@ -77,15 +77,21 @@ def write_array(folder: Path, name: str, array: ArrayLike) -> None:
 
 def load_array(stream: IO[bytes]) -> NDArray[Any]:
     """A .npy file's array, never unpickled. A ValueError where its head promises another size than the file has."""
+    array_shape(stream)
+    stream.seek(0)
+    array: NDArray[Any] = np.lib.format.read_array(stream, allow_pickle=False)
+    return array
+
+
+def array_shape(stream: IO[bytes]) -> tuple[int, ...]:
+    """The shape that a .npy file's head gives. A ValueError where the file has another size than that takes."""
     version = np.lib.format.read_magic(stream)
     read_head = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, _, dtype = read_head(stream)
     there = os.fstat(stream.fileno()).st_size - stream.tell()
     if not dtype.hasobject and math.prod(shape) * dtype.itemsize != there:
         raise ValueError(f"an array of {shape} {dtype} in {there} bytes")
-    stream.seek(0)
-    array: NDArray[Any] = np.lib.format.read_array(stream, allow_pickle=False)
-    return array
+    return shape
 
 
 def locate(root: Path, kind: str, key: str, code: str) -> Path:
