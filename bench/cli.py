@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bench import __version__, cli_components
+from bench import __version__, cli_components, cli_store
 from bench.console import FAILED, INTERRUPTED, OK, WRONG, err, out
 from bench.errors import BenchError, ComponentError, Corrupt, StoreError, SuiteError, UsageError
 from bench.words import duration, unknown
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 app.add_typer(cli_components.app)
+app.add_typer(cli_store.app, name="store")
 
 Suites = Annotated[list[str], typer.Argument(metavar="SUITE...", help="suite files, or names under suites/")]
 ResultsDir = Annotated[Path, typer.Option("--results", metavar="DIR", help="where results go")]

@@ -134,6 +134,25 @@ def noted_figure(folder: Path, name: str, about: Mapping[str, Any]) -> bytes | N
     return content
 
 
+def verify(folder: Path) -> bool:
+    """False where a folder carries no checksums; Corrupt where a file is missing or not as it was written."""
+    try:
+        about = read_suite(folder)
+    except FileNotFoundError:
+        raise Corrupt(f"{folder / SUITE}: missing; {REMEDY}") from None
+    for name in TABLES:
+        read_table(folder, name, about)
+    for name, noted in _noted(about, WRITTEN).items():
+        if not is_as_noted(folder, name, noted):
+            raise Corrupt(f"{folder / name}: missing, or not as the report wrote it; {REMEDY}")
+    return is_sealed(about)
+
+
+def held(folder: Path) -> list[str]:
+    """The files of a folder that suite.json knows, itself among them."""
+    return sorted({SUITE, *TABLES, *_noted(read_suite(folder), WRITTEN)})
+
+
 def check_places(folder: Path) -> None:
     """StoreError, before any work, where a link or a file stands in the place of a folder, or a link in the page's."""
     for name in FOLDERS:

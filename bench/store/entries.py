@@ -32,6 +32,9 @@ FORMS: dict[str, str] = {kind.name: kind.form for kind in KINDS.values()}
 DONE = "DONE"
 JOB = "job.json"
 
+NAME = re.compile(r"([0-9a-f]{2,64})-([0-9a-f]{2,64})(\.json)?")
+"""What an entry is called: key and code."""
+
 FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,199}")
 """What a file of an entry may be called: it stands in the entry's own folder."""
 

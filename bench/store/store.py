@@ -30,6 +30,7 @@ from bench.errors import Corrupt, StoreError
 from bench.files import UNWRITABLE, disk, is_folder, make_folder, put_aside, remove
 from bench.store.entries import (
     FORMS,
+    NAME,
     Entry,
     flush_folder,
     locate,
@@ -40,7 +41,6 @@ from bench.store.entries import (
 from bench.store.index import Index, Row
 from bench.store.staging import abandoned, staging_name
 
-NAME = re.compile(r"([0-9a-f]{2,64})-([0-9a-f]{2,64})(\.json)?")
 HEX = re.compile(r"[0-9a-f]{2,64}")
 
 FORGOTTEN_SECONDS = 30 * 86400.0
@@ -111,10 +111,51 @@ class Store:
         self._set_aside(place, kind, key, code, fault)
         return None
 
-    def _read(self, place: Path, kind: str, key: str, code: str, deep: bool) -> Entry | None:
+    def look(self, kind: str, key: str, code: str, below: Path | None = None) -> Entry | None:
+        """The entry, every file of it read, or None; Corrupt where it is damaged, and nothing is moved.
+
+        `below`: another folder that is laid out like a store.
+        """
+        place, root = self._place(kind, key, code), below or self.root
+        return self._read(root / place.relative_to(self.root), kind, key, code, deep=True, root=root)
+
+    def adopt(self, ready: Path, kind: str, key: str, code: str) -> bool:
+        """Move an entry from a staging folder into place; False where a whole one stands there, which stays."""
+        place = self._place(kind, key, code)
+        if self.find(kind, key, code) is not None:
+            return False
+        relative = str(ready.relative_to(self.root))
+        with disk(ready, "read the entry"):
+            entry = read_entry(self.root, relative, kind, key, code, deep=True)
+        if entry is None:
+            raise StoreError(f"{ready}: vanished while it was taken in; do it again")
+        self._settle(ready, replace(entry, place=place))
+        return True
+
+    def outdated(self) -> list[Path]:
+        """Whole entries of which a newer one stands here, of the same kind and key and another code."""
+        by_key: defaultdict[tuple[str, str], list[Entry]] = defaultdict(list)
+        for kind, key, code in self.entries():
+            with suppress(Corrupt):
+                entry = self._read(locate(self.root, kind, key, code), kind, key, code, deep=False)
+                if entry is not None:
+                    by_key[kind, key].append(entry)
+        ordered = (sorted(found, key=lambda entry: entry.published) for found in by_key.values())
+        return [entry.place for found in ordered for entry in found[:-1]]
+
+    def throw_away(self, path: Path) -> None:
+        """Remove what stands somewhere in the store, links themselves and not what they lead to: out of sight first."""
+        with disk(path, "remove it"):
+            folder = self.staging("train", "00")
+            with suppress(FileNotFoundError):
+                path.rename(folder / path.name)
+            self.discard(folder)
+
+    def _read(self, place: Path, kind: str, key: str, code: str, deep: bool, root: Path | None = None) -> Entry | None:
         """The entry at a place below the root, which holds what its kind should; else Corrupt."""
+        root = root or self.root
         with disk(place, "read the entry"):
-            entry = read_entry(self.root, str(place.relative_to(self.root)), kind, key, code, deep)
+            entry = read_entry(root, str(place.relative_to(root)), kind, key, code, deep)
         if entry is not None and (words := self._fault(entry)):
             raise Corrupt(f"{place}: {words}")
         return entry
