@@ -7,7 +7,7 @@ import json
 import math
 import time
 from collections.abc import Mapping
-from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from safetensors import SafetensorError
@@ -15,7 +15,9 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from bench.errors import Corrupt
-from bench.files import make_folder, put_aside, read_regular, write_beside
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 EVERY_SECONDS = 60.0
 """Time between checkpoints: what a kill costs at most."""
@@ -26,6 +28,23 @@ MARGIN = 16 * 2**20
 """Bytes that a checkpoint may have beyond its tensors: their names and shapes."""
 
 
+class Kept(Protocol):
+    """Where a checkpoint is kept; the store says how."""
+
+    @property
+    def name(self) -> str:
+        """Tells whose it is."""
+
+    def read(self, limit: int) -> bytes:
+        """Its bytes; FileNotFoundError where there are none, Corrupt where they cannot be a checkpoint of that size."""
+
+    def write(self, content: bytes) -> None:
+        """Keep these instead, whole or not at all."""
+
+    def put_aside(self) -> Path | None:
+        """Keep what is there elsewhere, out of the way; where."""
+
+
 class Checkpoint:
     """One file with nets, running means, Adam's state and the losses so far, sealed by a checksum over all of them.
 
@@ -33,7 +52,7 @@ class Checkpoint:
     ends with the bits that it would have had.
     """
 
-    def __init__(self, file: Path, modules: dict[str, nn.Module], optimizer: torch.optim.Optimizer) -> None:
+    def __init__(self, file: Kept, modules: dict[str, nn.Module], optimizer: torch.optim.Optimizer) -> None:
         self.file, self.modules, self.optimizer = file, modules, optimizer
         self.parameters = [p for group in optimizer.param_groups for p in group["params"]]
         self.last = time.monotonic()
@@ -49,8 +68,8 @@ class Checkpoint:
         except FileNotFoundError:
             return 0, 0.0
         except (Corrupt, OSError) as error:
-            aside = put_aside(self.file, self.file.parent.parent / "aside", "partial")
-            print(f"{self.file}: this checkpoint cannot be used ({error}); moved to {aside}, and training starts anew")
+            aside = self.file.put_aside()
+            print(f"{self.file.name}: cannot be used ({error}); moved to {aside}, and training starts anew")
             return 0, 0.0
         for name, module in self.modules.items():
             module.load_state_dict({key: found[f"{name}/{key}"] for key in module.state_dict()})
@@ -65,7 +84,7 @@ class Checkpoint:
         """Steps, seconds and tensors as they were saved; Corrupt where they are another's or not whole."""
         due = self._due(losses)
         limit = sum(math.prod(shape) * dtype.itemsize for shape, dtype in due.values()) + MARGIN
-        content = read_regular(self.file.parent, self.file.name, limit)
+        content = self.file.read(limit)
         try:
             found = load(content)
             length = int.from_bytes(content[:8], "little")
@@ -118,6 +137,5 @@ class Checkpoint:
         held = {name: value.cpu().contiguous() for name, value in (self._held() | {"losses": losses[:step]}).items()}
         about = {"step": str(step), "seconds": str(seconds)}
         about["sha256"] = self._seal(held, about["step"], about["seconds"])
-        make_folder(self.file.parent.parent, self.file.parent.name)
-        write_beside(self.file.parent, self.file.name, save(held, about))
+        self.file.write(save(held, about))
         self.last = time.monotonic()
