@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import signal
 import sys
@@ -15,9 +14,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bench import __version__, cli_components
+from bench import __version__, cli_components, cli_store
 from bench.console import FAILED, INTERRUPTED, OK, WRONG, err, out
-from bench.errors import BenchError, ComponentError, SuiteError, UsageError
+from bench.errors import BenchError, ComponentError, Corrupt, StoreError, SuiteError, UsageError
 from bench.words import duration, unknown
 
 if TYPE_CHECKING:
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 app.add_typer(cli_components.app)
+app.add_typer(cli_store.app, name="store")
 
 Suites = Annotated[list[str], typer.Argument(metavar="SUITE...", help="suite files, or names under suites/")]
 ResultsDir = Annotated[Path, typer.Option("--results", metavar="DIR", help="where results go")]
@@ -134,25 +134,39 @@ def report(
     ] = None,
 ) -> None:
     """Write tables, figures and report.md again from stored records. Needs neither a GPU nor torch."""
-    from bench.report import write_report
+    from bench.report import seal, write_report
     from bench.report.embed import embed as renew
     from bench.store import disk
 
-    known = sorted(path.parent for path in results.glob("*/suite.json"))
+    known = sorted(path for path in results.glob("*") if seal.is_there(path))
     names = [Path(name).stem for name in folders] if folders else [path.name for path in known]
     if not names:
         raise UsageError(f"{results}: no suite has run here yet; run one with: bench run suites/quick.yaml")
+    unsealed, status = [], OK
     for name in names:
         folder = results / name
-        if not (folder / "suite.json").is_file():
+        if not seal.is_there(folder):
             raise UsageError(f"{folder}: {unknown('results of a suite', name, [path.name for path in known])}")
-        with disk(folder, "write the report"):
-            written = write_report(folder, results / "store")
+        try:
+            with disk(folder, "write the report"):
+                written = write_report(folder, results / "store")
+        except StoreError as error:  # one folder's damage does not keep the others from their reports
+            err.print(str(error))
+            status = FAILED
+            continue
+        unsealed += [] if written.verified else [name]
         for text in written.warnings:
             err.print(f"warning: {text}")
-        out.print(f"report: {written.page}")
+        out.print(f"report: {folder / written.page.name}")
+    if unsealed:
+        err.print(
+            f"warning: {', '.join(unsealed)}: written by an older version, without checksums, so that nobody can tell "
+            "whether the tables are what the run wrote; run a suite again to have them"
+        )
     for page in embed or []:
         out.print(f"{page}: {renew(page)} tables renewed")
+    if status:
+        raise typer.Exit(status)
 
 
 def _run(
@@ -186,11 +200,16 @@ def _run(
 
 def _folder(results: Path, suite: Suite, partial: bool) -> Path:
     """Where a run's report goes. Raises UsageError where the report of another suite or profile stands."""
+    from bench.report import seal
+    from bench.store import disk
+
     folder = results / "-".join(filter(None, (suite.name, suite.profile, "only" if partial else None)))
-    try:
-        there = json.loads((folder / "suite.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return folder
+    with disk(folder, "read what stands there"):
+        seal.check_places(folder)
+        try:
+            there = seal.read_suite(folder.absolute())
+        except (FileNotFoundError, Corrupt):
+            return folder  # it is written anew
     if (there.get("suite"), there.get("profile")) != (suite.name, suite.profile):
         other = f"suite {there.get('suite')}" + (f", profile {there['profile']}" if there.get("profile") else "")
         raise UsageError(f"{folder}: holds the report of {other}; rename this suite or give --results another folder")
@@ -268,9 +287,9 @@ def _plan(suite: Suite, provenance: dict[str, Any], device: str) -> Plan:
 
 
 def _store(results: Path) -> Store:
-    from bench.store import Store
+    from bench.store import Store, fault
 
-    return Store(results / "store")
+    return Store(results / "store", fault)
 
 
 def _say_notices(store: Store) -> None:

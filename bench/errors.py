@@ -6,7 +6,7 @@ BenchError                    anything below; its text names the place, the faul
 ├── ComponentError            a plugin that cannot be loaded, or a wrong component
 │   └── ContractBroken        a component does not do what its room promises
 ├── StoreError                the results folder cannot be used
-│   └── Corrupt               an entry's bytes differ from its checksums
+│   └── Corrupt               what stands there is not what was written
 └── JobError                  one job ended without a result; carries the status of its record
     ├── Diverged              the loss or the samples are not finite
     ├── NotConverged          a solver stopped before its tolerance
@@ -71,7 +71,7 @@ class StoreError(BenchError):
 
 
 class Corrupt(StoreError):
-    """An entry whose bytes differ from its checksums."""
+    """What stands there is not what was written: another content, or no file at all."""
 
 
 class JobError(BenchError):

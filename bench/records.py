@@ -19,6 +19,7 @@ import pandas as pd
 
 from bench.automatic import AUTOMATIC, EXCESS, FLOOR, FLOOR_SD
 from bench.codehash import code_hash
+from bench.errors import StoreError
 from bench.kinds import KINDS
 from bench.stats import excess
 
@@ -195,8 +196,10 @@ def _status(plan: Plan, results: Results, cell: int) -> tuple[str, str]:
 def _values(outcome: Outcome, name: str) -> list[float]:
     if not (outcome.ok and outcome.entry):
         return []
-    values: list[float] = outcome.entry.job["values"][name]
-    return values
+    values: dict[str, list[float]] = outcome.entry.job["values"]
+    if name not in values:
+        raise StoreError(f"{outcome.entry.place}: holds no value {name}; move it away, and run the suite again")
+    return values[name]
 
 
 def _mean(values: list[float]) -> float | None:
@@ -291,33 +294,31 @@ VOLATILE = ("seconds", "jobs", "command", "provenance", "notices")
 
 
 def write(folder: Path, cells: pd.DataFrame, records: pd.DataFrame, about: Mapping[str, Any]) -> None:
-    """suite.json and the two tables that everything else is made from."""
-    (folder / "tables").mkdir(parents=True, exist_ok=True)
-    for name, text in _texts(cells, records, about).items():
-        (folder / name).write_text(text, encoding="utf-8")
+    """suite.json and the two tables that everything else is made from, with their checksums."""
+    from bench.report.seal import write_run
+
+    write_run(folder, _texts(cells, records), _as_read(about))
 
 
 def is_current(folder: Path, cells: pd.DataFrame, records: pd.DataFrame, about: Mapping[str, Any]) -> bool:
-    """Whether a folder's report already says all this, made by this version of the report's code."""
-    try:
-        there = {name: (folder / name).read_text(encoding="utf-8") for name in _texts(cells, records, about)}
-        assert (folder / "report.md").is_file()
-    except (OSError, AssertionError):
-        return False
-    texts = _texts(cells, records, about)
-    pages = [json.loads(side["suite.json"]) for side in (there, texts)]
-    for page_ in pages:
-        for name in VOLATILE:
-            page_.pop(name, None)
-    return pages[0] == pages[1] and all(there[name] == texts[name] for name in texts if name != "suite.json")
+    """Whether a folder's report already says all this, whole, and made by this version of the report's code."""
+    from bench.report import seal
+
+    return seal.is_current(folder, _texts(cells, records), _as_read(about), VOLATILE)
 
 
-def _texts(cells: pd.DataFrame, records: pd.DataFrame, about: Mapping[str, Any]) -> dict[str, str]:
-    return {
+def _as_read(about: Mapping[str, Any]) -> dict[str, Any]:
+    """What is said of a suite as it will be read again: plain JSON."""
+    plain: dict[str, Any] = json.loads(json.dumps(about, default=_plain))
+    return plain
+
+
+def _texts(cells: pd.DataFrame, records: pd.DataFrame) -> dict[str, bytes]:
+    texts = {
         "tables/cells.csv": cells.to_csv(index=False, lineterminator="\n"),
         "tables/records.csv": records.to_csv(index=False, lineterminator="\n", float_format="%.9g"),
-        "suite.json": json.dumps(about, indent=1, default=_plain, ensure_ascii=False) + "\n",
     }
+    return {name: text.encode("utf-8", "backslashreplace") for name, text in texts.items()}
 
 
 def _report_code() -> str:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.batches import Batch, Spent, TrainJob, block_length, blocks, draw, transport_batch
-from bench.checkpoint import Checkpoint
+from bench.checkpoint import Checkpoint, Kept
 from bench.cohort import members
 from bench.errors import Diverged, WrongShape
 from bench.interfaces import Net
@@ -24,8 +24,6 @@ from bench.task import Made, Task
 from bench.times import weight
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from numpy.typing import NDArray
 
 Progress = Callable[[int, int, float], None]
@@ -54,7 +52,7 @@ class Trained(NamedTuple):
 
 
 def run_together(
-    tasks: Sequence[Task], progress: Callable[[int, int, int, float], None], checkpoint: Path | None = None
+    tasks: Sequence[Task], progress: Callable[[int, int, int, float], None], checkpoint: Kept | None = None
 ) -> list[Made | Exception]:
     """The training stage, for one task or a cohort; what became of each. An error that names no member is raised."""
     jobs = [train_job(task) for task in tasks]
@@ -96,12 +94,12 @@ def train_together(
     jobs: Sequence[TrainJob],
     device: torch.device,
     progress: Callable[[int, int, int, float], None],
-    checkpoint: Path | None = None,
+    checkpoint: Kept | None = None,
 ) -> list[Trained | Diverged]:
     """Train a cohort: jobs of one net and one Training, more than one only where the net is stackable.
 
     Each has its own random streams and outcome; on the CPU an outcome's bits do not depend on the company.
-    progress is called with (job's place, steps done, steps in all, recent mean loss). checkpoint: a file from which
+    progress is called with (job's place, steps done, steps in all, recent mean loss). checkpoint: a place from which
     a training goes on that was killed, for the same jobs alone. A net that draws random numbers of its own trains by
     itself, whatever its class says of stacking: in company its draws would be shared out among all.
     """

@@ -182,7 +182,15 @@ def test_a_class_made_by_no_file_is_refused_in_words():
         codehash.code_hash(classes=[dataclasses.make_dataclass("Made", [("x", int)])])
 
 
-MOVERS = ("bench.execute.", "bench.store.", "bench.components", "bench.plugins", "bench.neighbours", "bench.codehash")
+MOVERS = (
+    "bench.execute.",
+    "bench.store.",
+    "bench.files",
+    "bench.components",
+    "bench.plugins",
+    "bench.neighbours",
+    "bench.codehash",
+)
 """Modules that move work and make components of what keys hold; nothing in them decides a number."""
 
 SUITES = {

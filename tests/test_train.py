@@ -19,6 +19,7 @@ from bench.paths import Linear, NoisyBridge, NoisyConstant, NoisySmooth, Trigono
 from bench.predictions import coefficients
 from bench.seeds import stream
 from bench.settings import Training
+from bench.store.partial import Partial
 from bench.times import training_times, weight
 
 CPU = torch.device("cpu")
@@ -214,15 +215,15 @@ def test_a_training_goes_on_from_its_checkpoint_to_the_bits_that_it_would_have_h
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train.train_together([job], CPU, killed, file)
-    (resumed,) = train.train_together([job], CPU, heed, file)
+        train.train_together([job], CPU, killed, Partial(file))
+    (resumed,) = train.train_together([job], CPU, heed, Partial(file))
     assert heard == [8, 16, 24, 32, 32, 40]
     assert resumed.seconds == 50.0, "what was spent before the kill counts, up to the checkpoint"
     assert np.array_equal(resumed.losses, whole.losses)
     for kind, weights in whole.weights.items():
         assert all(torch.equal(weights[name], resumed.weights[kind][name]) for name in weights)
     file.write_bytes(file.read_bytes()[:-100])
-    (anew,) = train.train_together([job], CPU, lambda *_: None, file)
+    (anew,) = train.train_together([job], CPU, lambda *_: None, Partial(file))
     assert np.array_equal(anew.losses, whole.losses)
 
 

@@ -248,11 +248,10 @@ class _Run:
         }
         if KINDS[job.kind].form == "folder":
             entry = self.store.publish(job.kind, job.key, job.code, self.staging.pop(job.id), about)
-            self.store.checkpoint(job.kind, job.key, job.code).unlink(missing_ok=True)
         else:
             entry = self.store.publish_score(job.kind, job.key, job.code, about)
             self._drop_staging(job.id)
-        self.store.log(job.kind, job.key, job.code).unlink(missing_ok=True)
+        self.store.forget(job.kind, job.key, job.code)
         return Outcome("ok", entry=entry)
 
     def _settle(self, job: JobId, outcome: Outcome) -> None:

@@ -15,6 +15,7 @@ from bench.execute.protocol import Work
 from bench.execute.task import Send, WorkTask, explain
 from bench.kinds import KINDS
 from bench.stages import STAGES
+from bench.store.partial import Partial
 from bench.task import Made
 
 
@@ -54,7 +55,7 @@ def _outcomes(
     """What became of each member; an error that names no member is looked for in each by itself."""
     with logged(batch[0]):
         try:
-            checkpoint = Path(batch[0].checkpoint) if batch[0].checkpoint else None
+            checkpoint = Partial(Path(batch[0].checkpoint)) if batch[0].checkpoint else None
             tasks = [WorkTask(work, send) for work in batch]
             return train.run_together(tasks, lambda place, *news: progress(batch[place], *news), checkpoint)
         except Exception as error:

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from bench.files import open_regular
 from bench.report.canvas import shown
 from bench.report.results import Results
+from bench.store.entries import DONE, array_shape, check_file, listed, load_array, read_seal
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -24,24 +26,37 @@ MOST_PANELS = 12
 
 @dataclass(frozen=True)
 class Arrays:
-    """Arrays of store entries, by the paths that cells.csv gives; never unpickled."""
+    """Arrays of store entries, by the paths that cells.csv gives, as DONE lists them; never unpickled."""
 
     root: Path
 
     def load(self, entry: object, name: str) -> Floats | None:
-        """An entry's array as float64, or none where there is no such file."""
-        file = self.root / str(entry) / f"{name}.npy"
-        if not entry or not file.is_file():
+        """An entry's array as float64, or none where there is no such file; Corrupt where it is another now."""
+        if (file := self._listed(entry, name)) is None:
             return None
-        return np.asarray(np.load(file, allow_pickle=False), dtype=np.float64)
+        relative, listed = file
+        check_file(self.root, relative, listed, deep=True)
+        with open_regular(self.root, relative, listed["size"]) as stream:
+            return np.asarray(load_array(stream), dtype=np.float64)
 
     def shape(self, entry: object, name: str) -> tuple[int, ...]:
         """An entry's array's shape, read from its head alone; () where there is no such file."""
-        file = self.root / str(entry) / f"{name}.npy"
-        if not entry or not file.is_file():
+        if (file := self._listed(entry, name)) is None:
             return ()
-        shape: tuple[int, ...] = np.load(file, mmap_mode="r", allow_pickle=False).shape
-        return shape
+        with open_regular(self.root, file[0], file[1]["size"]) as stream:
+            return array_shape(stream)
+
+    def _listed(self, entry: object, name: str) -> tuple[str, dict[str, Any]] | None:
+        """An array's file below the root, with what DONE says of it."""
+        if not entry:
+            return None
+        done = f"{entry}/{DONE}"
+        try:
+            body = read_seal(self.root, done)
+        except FileNotFoundError:
+            return None
+        files = {} if body is None else listed(body, self.root / done)
+        return (f"{entry}/{name}.npy", files[f"{name}.npy"]) if f"{name}.npy" in files else None
 
 
 def settings(results: Results, fits: Callable[[Cell], bool]) -> tuple[list[tuple[str, Cell]], str]:

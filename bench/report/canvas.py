@@ -10,7 +10,6 @@ import io
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from xml.etree import ElementTree
 
@@ -76,13 +75,13 @@ def svg(drawing: Drawing) -> bytes:
     return buffer.getvalue()
 
 
-def about(file: Path) -> tuple[str, str]:
-    """Title and caption of an SVG file that `svg` made; its name where it has none."""
-    root = ElementTree.parse(file).getroot()
+def about(drawn: bytes, name: str) -> tuple[str, str]:
+    """Title and caption of an SVG that `svg` made; its name where it has none."""
+    root = ElementTree.fromstring(drawn)
     title, caption = (
         root.findtext(f".//{{http://purl.org/dc/elements/1.1/}}{name}") for name in ("title", "description")
     )
-    return title or file.stem, caption or ""
+    return title or name, caption or ""
 
 
 def panels(rows: int, columns: int, width: float = 3.1, height: float = 2.7, beside: float = 1.7) -> Any:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from bench.errors import UsageError
+from bench.errors import Corrupt, UsageError
+from bench.files import PAGE_LIMIT, read_regular, write_beside
 
 BLOCK = re.compile(r"(<!-- table: (?P<file>\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -21,20 +22,18 @@ def embed(page: Path) -> int:
         """A marked block with its table as it is now."""
         file = page.parent / block["file"]
         try:
-            text = file.read_text(encoding="utf-8").strip()
-        except OSError as error:
-            raise UsageError(
-                f"{page}: the table {block['file']} cannot be read ({error.strerror}); run its suite"
-            ) from None
+            text = read_regular(file.parent, file.name, PAGE_LIMIT).decode().strip()
+        except (OSError, Corrupt, ValueError) as error:
+            raise UsageError(f"{page}: the table {block['file']} cannot be read ({error}); run its suite") from None
         return f"{block[1]}\n{text}\n\n{block[3]}"
 
     try:
-        before = page.read_text(encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"{page}: cannot be read ({error.strerror})") from None
+        before = read_regular(page.parent, page.name, PAGE_LIMIT).decode()
+    except (OSError, Corrupt, ValueError) as error:
+        raise UsageError(f"{page}: cannot be read ({error})") from None
     after, count = BLOCK.subn(table, before)
     if not count:
         raise UsageError(f"{page}: no block to fill; mark one with <!-- table: FILE --> and <!-- end -->")
     if after != before:
-        page.write_text(after, encoding="utf-8", newline="\n")
+        write_beside(page.parent, page.name, after.encode())
     return count

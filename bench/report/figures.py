@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from bench.errors import Corrupt
 from bench.report import budget, clouds, curves, factors, images, losses
 from bench.report.arrays import Arrays
 from bench.report.canvas import Drawing, about, look, svg
 from bench.report.results import Results
+from bench.report.seal import noted_figure
 
 STORE_FIGURES = ("samples", "way", "images", "classes", "image_way", "losses")
 """Figures made of the store's arrays: kept as they are where those arrays are not at hand."""
@@ -25,28 +27,31 @@ class Shown:
     caption: str
 
 
-def draw_figures(results: Results, store_root: Path | None) -> tuple[list[Shown], list[str]]:
-    """Draw what applies to this run; returns the figures in the page's order and warnings for what failed."""
-    folder = results.folder / "figures"
-    folder.mkdir(exist_ok=True)
+def draw_figures(results: Results, store_root: Path | None) -> tuple[list[Shown], dict[str, bytes], list[str]]:
+    """Draw what applies to this run: the figures in the page's order, their files, and warnings for what failed."""
     shown: dict[str, Shown] = {}
+    files: dict[str, bytes] = {}
     warnings: list[str] = []
     for what, draw in _recipes(results, store_root):
         try:
             with look():
                 for drawing in draw():
-                    (folder / f"{drawing.name}.svg").write_bytes(svg(drawing))
+                    files[f"figures/{drawing.name}.svg"] = svg(drawing)
                     shown[drawing.name] = Shown(f"figures/{drawing.name}.svg", drawing.title, drawing.caption)
         except Exception as error:  # a figure is never worth the report
             text = " ".join(str(error).split()) or "no reason given"
             warnings.append(f"{what}: the figure could not be drawn ({type(error).__name__}: {text[:200]})")
     for name in STORE_FIGURES:
-        if name not in shown and (folder / f"{name}.svg").is_file():
-            shown[name] = Shown(f"figures/{name}.svg", *about(folder / f"{name}.svg"))
-    for old in sorted(folder.glob("*.svg")):
-        if old.stem not in shown:
-            old.unlink()
-    return list(shown.values()), warnings
+        file = f"figures/{name}.svg"
+        if file in files:
+            continue
+        try:
+            if held := noted_figure(results.folder, file, results.suite):
+                shown[name] = Shown(file, *about(held, name))
+                files[file] = held
+        except (Corrupt, SyntaxError) as error:
+            warnings.append(f"{file}: left out, since it cannot be used ({' '.join(str(error).split())[:300]})")
+    return list(shown.values()), files, warnings
 
 
 def _recipes(results: Results, store_root: Path | None) -> Iterator[tuple[str, Callable[[], Iterator[Drawing]]]]:

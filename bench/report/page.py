@@ -5,18 +5,21 @@ The same files give the same bytes: the page bears no date, and nothing here dra
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from bench.errors import StoreError
 from bench.report.claims import claims
 from bench.report.failures import failure_groups, failures
 from bench.report.figures import draw_figures
 from bench.report.results import Results, Score, load_results
-from bench.report.tables import compact, escape, headline_text, markdown, plain_table, published_text, write_tables
+from bench.report.seal import PAGE, REMEDY, SUITE, is_sealed, lay_out
+from bench.report.tables import compact, escape, headline_text, markdown, plain_table, published_text, table_files
 from bench.stats import seeds_needed
 from bench.words import duration
 
@@ -34,6 +37,8 @@ class Report:
     headline: pd.DataFrame
     note: str
     warnings: list[str]
+    verified: bool
+    """Whether what it was made from carries checksums; folders of older versions do not."""
 
     @property
     def path(self) -> Path:
@@ -45,23 +50,36 @@ def write_report(folder: Path, store_root: Path | None = None) -> Report:
     """Write tables/, figures/ and report.md of the run in `folder` (results/<suite>/).
 
     Without `store_root` (results/store) the figures of losses and samples stay as they are. Raises
-    StoreError where the folder holds no run.
+    StoreError where the folder holds no run, or not what the run wrote.
     """
     results = load_results(Path(folder))
-    write_tables(results)
-    full = headline_text(results)
-    table, note = compact(results, full)
-    figures, warnings = draw_figures(results, store_root)
-    about = _context(results)
-    about |= {
-        "headline": markdown(table, results.varied),
-        "headline_note": note,
-        "figures": figures,
-        "warnings": warnings,
-    }
-    page = results.folder / "report.md"
-    page.write_text(_render(about), encoding="utf-8", newline="\n")
-    return Report(page, table, note, warnings)
+    with _fitting(results.folder):
+        files = {name: text.encode("utf-8", "backslashreplace") for name, text in table_files(results).items()}
+        full = headline_text(results)
+        table, note = compact(results, full)
+        figures, drawn, warnings = draw_figures(results, store_root)
+        about = _context(results)
+        about |= {
+            "headline": markdown(table, results.varied),
+            "headline_note": note,
+            "figures": figures,
+            "warnings": warnings,
+        }
+        files |= drawn
+        files[PAGE] = _render(about).encode("utf-8", "backslashreplace")
+    lay_out(results.folder, results.suite, files)
+    return Report(results.folder / PAGE, table, note, warnings, is_sealed(results.suite))
+
+
+@contextmanager
+def _fitting(folder: Path) -> Iterator[None]:
+    """Say where a folder's files, each of them readable, do not fit together."""
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise StoreError(
+            f"{folder}: {SUITE} and the tables do not fit together ({type(error).__name__}: {error}); {REMEDY}"
+        ) from error
 
 
 def headline_plain(run: Report | Path, width: int = 100) -> str:
@@ -70,7 +88,8 @@ def headline_plain(run: Report | Path, width: int = 100) -> str:
         table, note = run.headline, run.note
     else:
         results = load_results(Path(run))
-        table, note = compact(results, headline_text(results))
+        with _fitting(results.folder):
+            table, note = compact(results, headline_text(results))
     return plain_table(table, width) + (f"{note}\n" if note else "")
 
 

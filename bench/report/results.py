@@ -7,7 +7,7 @@ a time that was taken on several devices, becomes one column for each: such numb
 from __future__ import annotations
 
 import functools
-import json
+import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +17,9 @@ import numpy as np
 import pandas as pd
 
 from bench.automatic import AUTOMATIC, EXCESS, FLOOR, FLOOR_SD, SUFFIXES
-from bench.errors import StoreError
+from bench.errors import Corrupt, StoreError
 from bench.nfe import largest
+from bench.report.seal import REMEDY, SUITE, TABLES, read_suite, read_table
 from bench.stats import is_excess, is_solver_axis, named_unit, over_seeds
 
 COST_AXES = frozenset({"solver", "solver.steps", "solver.nfe", "solver.rtol", "solver.atol", "solver.tolerance"})
@@ -166,15 +167,28 @@ class Results:
 
 def load_results(folder: Path) -> Results:
     """Read suite.json, tables/cells.csv and tables/records.csv of one run."""
+    folder = folder.absolute()
     try:
-        suite = json.loads((folder / "suite.json").read_text(encoding="utf-8"))
-        cells = _read_csv(folder / "tables" / "cells.csv")
-        records = _read_csv(folder / "tables" / "records.csv")
+        suite = read_suite(folder)
+        cells, records = (_read_csv(read_table(folder, name, suite)) for name in TABLES)
+    except Corrupt:
+        raise
+    except FileNotFoundError:
+        raise StoreError(f"{folder}: holds no results; run the suite first") from None
     except (OSError, ValueError) as error:
-        raise StoreError(f"{folder}: no results that can be read ({error}); run the suite first") from error
+        raise StoreError(f"{folder}: no results that can be read ({error}); {REMEDY}") from error
+    try:
+        return _joined(folder, suite, cells, records)
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise StoreError(
+            f"{folder}: {SUITE} and the tables do not fit together ({type(error).__name__}: {error}); {REMEDY}"
+        ) from error
+
+
+def _joined(folder: Path, suite: dict[str, Any], cells: pd.DataFrame, records: pd.DataFrame) -> Results:
     missing = [axis for axis in ("cell", "seed", "status", *suite["axes"]) if axis not in cells]
     if missing:
-        raise StoreError(f"{folder}/tables/cells.csv: no column {', '.join(missing)}; run the suite again")
+        raise StoreError(f"{folder}/tables/cells.csv: no column {', '.join(missing)}; {REMEDY}")
     for column in ("cell", "seed"):
         cells[column], records[column] = cells[column].astype(int), records[column].astype(int)
     cells = cells.set_index("cell", drop=False).rename_axis(None)
@@ -218,9 +232,9 @@ def file_part(text: str) -> str:
     return "-".join(part for part in kept.split("-") if part) or "value"
 
 
-def _read_csv(file: Path) -> pd.DataFrame:
+def _read_csv(content: bytes) -> pd.DataFrame:
     """All columns as text: a label may be `none`, `nan` or `007` and stays what it is."""
-    return pd.read_csv(file, dtype=str, keep_default_na=False, encoding="utf-8")
+    return pd.read_csv(io.BytesIO(content), dtype=str, keep_default_na=False, encoding="utf-8")
 
 
 def _combine(cells: pd.DataFrame, axes: Sequence[str]) -> pd.Series[int]:

@@ -19,16 +19,11 @@ from bench.stats import prediction_interval, round_like, round_to_interval, roun
 
 ARROWS = {"lower": " ↓", "higher": " ↑"}
 COMPACT_ROWS = 40
-RUN_FILES = ("cells.csv", "records.csv")
-"""What the run itself writes into tables/; everything else there is made here."""
 
 
-def write_tables(results: Results) -> None:
-    """Write headline, failures, claims and a pivot per score into tables/, as .csv and .md each."""
-    folder = results.folder / "tables"
-    for old in sorted([*folder.glob("*.csv"), *folder.glob("*.md")]):
-        if old.name not in RUN_FILES:
-            old.unlink()
+def table_files(results: Results) -> dict[str, str]:
+    """Texts of headline, failures, claims and a pivot per score, as .csv and .md each, by their file below tables/."""
+    files = dict[str, str]()
     made = {
         "headline": (headline(results), headline_text(results)),
         "failures": (failures(results), failure_groups(results)),
@@ -41,8 +36,8 @@ def write_tables(results: Results) -> None:
             continue
         words = [*results.axes, *_words(text)]
         csv = numbers.to_csv(index=False, float_format="%.10g", lineterminator="\n")
-        (folder / f"{name}.csv").write_text(csv, encoding="utf-8", newline="\n")
-        (folder / f"{name}.md").write_text(markdown(text, words), encoding="utf-8", newline="\n")
+        files |= {f"tables/{name}.csv": csv, f"tables/{name}.md": markdown(text, words)}
+    return files
 
 
 def headline(results: Results) -> pd.DataFrame:

@@ -6,21 +6,24 @@ rest of the line is fixed, so that a change of any byte is noticed. Nothing is e
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
+import math
 import os
+import re
+import stat
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from bench.errors import Corrupt, StoreError
+from bench.files import SEAL_LIMIT, checksum, disk, is_folder, open_regular, read_regular, size_of
 from bench.kinds import KINDS
 
 FORMS: dict[str, str] = {kind.name: kind.form for kind in KINDS.values()}
@@ -29,15 +32,11 @@ FORMS: dict[str, str] = {kind.name: kind.form for kind in KINDS.values()}
 DONE = "DONE"
 JOB = "job.json"
 
-REMEDIES: dict[int | None, str] = {
-    errno.ENOSPC: "free some space there, or keep the results on another disk",
-    errno.EDQUOT: "free some of your quota there, or keep the results on another disk",
-    errno.EROFS: "it is mounted read-only; keep the results in a folder that can be written",
-    errno.EACCES: "make it readable and writable for you, or keep the results in another folder",
-    errno.EPERM: "make it readable and writable for you, or keep the results in another folder",
-    errno.ENOTDIR: "a file stands where a folder belongs; move it away",
-    errno.EEXIST: "a file stands where a folder belongs; move it away",
-}
+NAME = re.compile(r"([0-9a-f]{2,64})-([0-9a-f]{2,64})(\.json)?")
+"""What an entry is called: key and code."""
+
+FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,199}")
+"""What a file of an entry may be called: it stands in the entry's own folder."""
 
 
 @dataclass(frozen=True)
@@ -57,9 +56,9 @@ class Entry:
 
     def array(self, name: str) -> NDArray[Any]:
         """The array that `write_array` wrote under this name, with its shape and dtype."""
-        with disk(self.place, "read the entry"):
-            array: NDArray[Any] = np.load(self.file(f"{name}.npy"), allow_pickle=False)
-            return array
+        file = self.file(f"{name}.npy")
+        with disk(self.place, "read the entry"), open_regular(file.parent, file.name) as stream:
+            return load_array(stream)
 
     def has(self, name: str) -> bool:
         """Whether there is an array, or a file, of this name."""
@@ -73,20 +72,29 @@ class Entry:
         return self.place / name
 
 
-@contextmanager
-def disk(place: Path, deed: str) -> Iterator[None]:
-    """Turn the system's errors into a StoreError that names the place, what failed and what to do."""
-    try:
-        yield
-    except OSError as error:
-        remedy = REMEDIES.get(error.errno, "check the disk and who may write there")
-        raise StoreError(f"{place}: cannot {deed}: {error.strerror or error}; {remedy}") from error
-
-
 def write_array(folder: Path, name: str, array: ArrayLike) -> None:
     """Write an array as <name>.npy; one of Python objects is a ValueError, since it would need pickle."""
     with disk(folder, f"write {name}.npy"):
         np.save(folder / f"{name}.npy", np.asarray(array), allow_pickle=False)
+
+
+def load_array(stream: IO[bytes]) -> NDArray[Any]:
+    """A .npy file's array, never unpickled. A ValueError where its head promises another size than the file has."""
+    array_shape(stream)
+    stream.seek(0)
+    array: NDArray[Any] = np.lib.format.read_array(stream, allow_pickle=False)
+    return array
+
+
+def array_shape(stream: IO[bytes]) -> tuple[int, ...]:
+    """The shape that a .npy file's head gives. A ValueError where the file has another size than that takes."""
+    version = np.lib.format.read_magic(stream)
+    read_head = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, dtype = read_head(stream)
+    there = os.fstat(stream.fileno()).st_size - stream.tell()
+    if not dtype.hasobject and math.prod(shape) * dtype.itemsize != there:
+        raise ValueError(f"an array of {shape} {dtype} in {there} bytes")
+    return shape
 
 
 def locate(root: Path, kind: str, key: str, code: str) -> Path:
@@ -109,12 +117,16 @@ def seal_folder(folder: Path, kind: str, key: str, code: str, job: Mapping[str, 
     with _plain(kind, key, code):
         text = json.dumps(dict(job), allow_nan=False, indent=1).encode()
     _write(folder / JOB, text)
+    mode = stat.S_IMODE((folder / JOB).stat().st_mode)  # what the umask says; some libraries write for the owner alone
     files = {}
     with os.scandir(folder) as found:
         for item in sorted(found, key=lambda item: item.name):
             if not item.is_file(follow_symlinks=False):
                 raise StoreError(f"{item.path}: not a plain file; an entry is a flat folder of files")
+            if not FILE_NAME.fullmatch(item.name):
+                raise StoreError(f"{item.path}: a file of an entry is called by letters, digits, '.', '_', '-' and '+'")
             if item.name != DONE:
+                os.chmod(item.path, mode)
                 files[item.name] = _checksum(Path(item.path), flush=True)
     body = {"kind": kind, "key": key, "code": code, "published": time.time(), "files": files}
     _write(folder / DONE, _seal(body))
@@ -130,41 +142,85 @@ def flush_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def read_entry(place: Path, kind: str, key: str, code: str, deep: bool) -> Entry | None:
-    """The entry that stands at `place`, or None; Corrupt if its bytes are not what was published.
+def read_entry(root: Path, relative: str, kind: str, key: str, code: str, deep: bool) -> Entry | None:
+    """The entry that stands below root, or None; Corrupt if it is not what was published, however it is sealed.
 
     `deep` reads every file. Otherwise seal and job are checked, and of the other files the size.
     """
-    folder = FORMS[kind] == "folder"
-    sealed = place / DONE if folder else place
-    try:
-        raw = sealed.read_bytes()
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+    place, folder = root / relative, FORMS[kind] == "folder"
+    if folder and not is_folder(place):
         if os.path.lexists(place):
-            raise Corrupt(f"{sealed}: missing or not a plain file") from None
+            raise Corrupt(f"{place / DONE}: missing; {place.name} is no folder")
         return None
-    body = _unseal(raw, sealed)
+    body = read_seal(root, f"{relative}/{DONE}" if folder else relative)
+    if body is None:
+        if folder and is_folder(place):
+            raise Corrupt(f"{place / DONE}: missing or not a plain file")
+        return None
+    sealed = place / DONE if folder else place
     mine = tuple(body.get(name) for name in ("kind", "key", "code"))
     if mine != (kind, key, code):
         raise Corrupt(f"{sealed}: belongs to {' '.join(map(str, mine))}")
+    published = body.get("published")
+    if not isinstance(published, int | float) or not math.isfinite(published):
+        raise Corrupt(f"{sealed}: does not say when it was published")
     if not folder:
-        return Entry(kind, key, code, place, body["job"], published=body["published"])
-    for name, expected in body["files"].items():
-        _check(place / name, expected, deep or name == JOB)
-    job = json.loads((place / JOB).read_bytes())
-    return Entry(kind, key, code, place, job, frozenset(body["files"]), body["published"])
+        return Entry(kind, key, code, place, _job(body.get("job"), sealed), published=published)
+    files = listed(body, sealed)
+    for name, expected in files.items():
+        check_file(root, f"{relative}/{name}", expected, deep or name == JOB)
+    text = read_regular(root, f"{relative}/{JOB}", SEAL_LIMIT)
+    return Entry(kind, key, code, place, _job(_parsed(text, place / JOB), place / JOB), frozenset(files), published)
 
 
-def _check(path: Path, expected: Mapping[str, Any], deep: bool) -> None:
-    """Raise Corrupt unless the file has the size and, if deep, the checksum that DONE gives."""
+def read_seal(root: Path, relative: str) -> dict[str, Any] | None:
+    """The body of a sealed file below root, or None where none stands; Corrupt where it is not whole."""
     try:
-        size = path.stat().st_size
+        raw = read_regular(root, relative, SEAL_LIMIT)
+    except FileNotFoundError:
+        return None
+    return _unseal(raw, root / relative)
+
+
+def listed(body: Mapping[str, Any], sealed: Path) -> dict[str, dict[str, Any]]:
+    """The files that DONE lists, job.json among them, with the checksum and size of each."""
+    files = body.get("files")
+    whole = isinstance(files, dict) and JOB in files
+    for name, expected in files.items() if isinstance(files, dict) else ():
+        whole &= bool(FILE_NAME.fullmatch(name)) and isinstance(expected, dict)
+        whole = whole and type(expected.get("size")) is int and isinstance(expected.get("sha256"), str)
+    if not whole or not isinstance(files, dict):
+        raise Corrupt(f"{sealed}: does not list the entry's files as it should")
+    return files
+
+
+def check_file(root: Path, relative: str, expected: Mapping[str, Any], deep: bool) -> None:
+    """Raise Corrupt unless the file has the size and, if deep, the checksum that DONE gives."""
+    path = root / relative
+    try:
+        size = size_of(root, relative)
         if size != expected["size"]:
             raise Corrupt(f"{path}: {size} bytes instead of {expected['size']}")
-        if deep and _checksum(path) != expected:
-            raise Corrupt(f"{path}: its checksum differs")
+        if deep:
+            with open_regular(root, relative, size) as stream:
+                if checksum(stream) != expected["sha256"]:
+                    raise Corrupt(f"{path}: its checksum differs")
     except FileNotFoundError:
         raise Corrupt(f"{path}: missing") from None
+
+
+def _job(job: Any, file: Path) -> dict[str, Any]:
+    if not isinstance(job, dict):
+        raise Corrupt(f"{file}: holds no job")
+    return job
+
+
+def _parsed(text: bytes, file: Path) -> Any:
+    """JSON, or Corrupt: a checksum is right of whatever was sealed."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        raise Corrupt(f"{file}: not JSON") from None
 
 
 def _checksum(path: Path, flush: bool = False) -> dict[str, Any]:
@@ -172,8 +228,7 @@ def _checksum(path: Path, flush: bool = False) -> dict[str, Any]:
     with path.open("rb") as stream:
         if flush:
             os.fsync(stream.fileno())
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
-        return {"sha256": digest, "size": stream.tell()}
+        return {"sha256": checksum(stream), "size": stream.tell()}
 
 
 @contextmanager
@@ -196,7 +251,9 @@ def _unseal(raw: bytes, path: Path) -> dict[str, Any]:
     text = raw[start:-2]
     if raw != b'{"sha256": "%s", "body": %s}\n' % (hashlib.sha256(text).hexdigest().encode(), text):
         raise Corrupt(f"{path}: its checksum differs")
-    body: dict[str, Any] = json.loads(text)
+    body = _parsed(text, path)
+    if not isinstance(body, dict):
+        raise Corrupt(f"{path}: holds no entry")
     return body
 
 

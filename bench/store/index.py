@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import math
 import sqlite3
+import stat
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from bench.errors import StoreError
+from bench.files import disk, put_aside
 
 VERSION = 2
 WAIT_SECONDS = 30.0
 MOST = 100
+SUFFIXES = ("", "-wal", "-shm", "-journal")
 
 TABLES = (
     "CREATE TABLE entries (kind TEXT, key TEXT, code TEXT, job_group TEXT, seconds REAL, published REAL,"
@@ -36,13 +41,17 @@ class Row(NamedTuple):
 
 
 class Index:
-    """Opened on a path; `rows` reads all entries from their files when the index has to be made again."""
+    """Opened on a path; `rows` reads all entries from their files when the index has to be made again.
 
-    def __init__(self, path: Path, rows: Callable[[], Iterable[Row]]) -> None:
+    Without a path, for a store that cannot be written, it stands in memory and is made when it is first asked.
+    """
+
+    def __init__(self, path: Path | None, rows: Callable[[], Iterable[Row]]) -> None:
         self.path = path
         self._rows = rows
         self._connection: sqlite3.Connection | None = None
-        self._guarded(lambda: None)
+        if path is not None:
+            self._guarded(lambda: None)
 
     def add(self, row: Row) -> None:
         """Enter an entry, or replace its row."""
@@ -58,8 +67,8 @@ class Index:
         query = (
             "SELECT seconds FROM entries WHERE job_group = ? AND seconds IS NOT NULL ORDER BY published DESC LIMIT ?"
         )
-        found: list[tuple[float]] = self._guarded(lambda: self._execute(query, (group, MOST)))
-        return [seconds for (seconds,) in found]
+        found: list[tuple[object]] = self._guarded(lambda: self._execute(query, (group, MOST)))
+        return [seconds for (seconds,) in found if isinstance(seconds, float) and math.isfinite(seconds)]
 
     def rebuild(self) -> int:
         """Make the rows again from the files; returns how many there are."""
@@ -92,12 +101,27 @@ class Index:
 
     def _discard(self) -> None:
         self.close()
-        for suffix in ("", "-wal", "-shm"):
-            self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
+        for path in self._files():
+            with disk(path, "remove the damaged index"):
+                path.unlink(missing_ok=True)
+
+    def _files(self) -> list[Path]:
+        """The index's file and those that SQLite keeps beside it."""
+        return [self.path.with_name(self.path.name + end) for end in SUFFIXES] if self.path else []
+
+    def _clear(self) -> None:
+        """Move away what is no file: SQLite would write through a link and wait at a FIFO."""
+        for path in self._files():
+            with suppress(FileNotFoundError):
+                if not stat.S_ISREG(path.lstat().st_mode):
+                    put_aside(path, path.parent / "aside", "index")
 
     def _open(self) -> None:
         # Autocommit; one statement is one transaction. Used by one thread at a time.
-        connection = sqlite3.connect(self.path, timeout=WAIT_SECONDS, isolation_level=None, check_same_thread=False)
+        self._clear()
+        connection = sqlite3.connect(
+            self.path or ":memory:", timeout=WAIT_SECONDS, isolation_level=None, check_same_thread=False
+        )
         self._connection = connection
         try:
             self._write_ahead(connection)

@@ -5,11 +5,11 @@
     <root>/staging/                              unfinished work; sweep() removes what its owner left behind
     <root>/partial/                              checkpoints of trainings that were killed
     <root>/failed/                               logs of jobs that failed, until they are done after all
-    <root>/aside/                                entries that failed their checksum
+    <root>/aside/                                what failed its checksum, or stood where it does not belong
     <root>/index.sqlite                          can always be made again from the rest
 
 An entry appears by one rename, or one link, of what is already flushed and checked. A process may be killed
-at any point, and several may share a store.
+at any point, and several may share a store. A store that cannot be written is read all the same.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from __future__ import annotations
 import errno
 import os
 import re
-import secrets
 import shutil
 import time
 from collections import defaultdict
@@ -28,10 +27,11 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import Corrupt, StoreError
+from bench.files import UNWRITABLE, disk, is_folder, make_folder, put_aside, remove
 from bench.store.entries import (
     FORMS,
+    NAME,
     Entry,
-    disk,
     flush_folder,
     locate,
     read_entry,
@@ -41,11 +41,12 @@ from bench.store.entries import (
 from bench.store.index import Index, Row
 from bench.store.staging import abandoned, staging_name
 
-NAME = re.compile(r"([0-9a-f]{2,64})-([0-9a-f]{2,64})(\.json)?")
 HEX = re.compile(r"[0-9a-f]{2,64}")
 
 FORGOTTEN_SECONDS = 30 * 86400.0
 """Age at which a checkpoint or a log is removed: its suite was changed or given up; a job that ends removes its own."""
+
+FOLDERS = (*FORMS, "staging", "partial", "failed", "aside")
 
 SETTLED_NS = 2_000_000_000
 """A list of names is kept only if its folder was this long unchanged when read: file times are coarse."""
@@ -57,16 +58,40 @@ class Store:
     `notices` are sentences for the user: what was damaged and set aside, and an index that could not follow.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, fault: Callable[[Entry], str] | None = None) -> None:
+        """`fault` says what is wrong with a whole entry's job, for those who know what it should hold."""
         self.root = root.absolute()
         self.notices: list[str] = []
+        self._fault = fault or (lambda entry: "")
         self._verified: set[Path] = set()
         self._listed: dict[Path, tuple[int, dict[str, list[str]]]] = {}
-        with disk(self.root, "open the store"):
-            for folder in (*FORMS, "staging", "aside"):
-                (self.root / folder).mkdir(parents=True, exist_ok=True)
-        self.discard(self.staging("train", "00"))  # a folder that cannot be written is said at once
-        self._index = Index(self.root / "index.sqlite", self._rows)
+        self._refused: StoreError | None = None
+        self._refused = self._prepare()
+        self._index = Index(None if self._refused else self.root / "index.sqlite", self._rows)
+
+    def _prepare(self) -> StoreError | None:
+        """Make the store's folders; why nothing can be written here, where that is so, which is said when it is."""
+        try:
+            make_folder(self.root)
+            if self.root.is_symlink():
+                raise StoreError(
+                    f"{self.root}: a link where the store's folder belongs; move it away, or give --results the folder "
+                    "that holds the store it leads to"
+                )
+            for name in FOLDERS:
+                make_folder(self.root, name)
+            self.discard(self.staging("train", "00"))  # whether it can be written shows here
+        except StoreError as error:
+            cause = error.__cause__
+            if isinstance(cause, OSError) and cause.errno in UNWRITABLE and not self.root.is_symlink():
+                return error
+            raise
+        return None
+
+    @property
+    def writable(self) -> bool:
+        """Whether results can be stored; one that cannot be written is good for reading."""
+        return self._refused is None
 
     def find(self, kind: str, key: str, code: str) -> Entry | None:
         """The entry, its checksums verified (each folder's once), or None. Damaged: set aside, said, None."""
@@ -75,8 +100,7 @@ class Store:
         # Twice: another process may have set it aside, and published anew, while it was being read.
         for _ in range(2):
             try:
-                with disk(place, "read the entry"):
-                    entry = read_entry(place, kind, key, code, deep=place not in self._verified)
+                entry = self._read(place, kind, key, code, deep=place not in self._verified)
             except Corrupt as error:
                 fault = error
                 self._verified.discard(place)
@@ -87,6 +111,55 @@ class Store:
         self._set_aside(place, kind, key, code, fault)
         return None
 
+    def look(self, kind: str, key: str, code: str, below: Path | None = None) -> Entry | None:
+        """The entry, every file of it read, or None; Corrupt where it is damaged, and nothing is moved.
+
+        `below`: another folder that is laid out like a store.
+        """
+        place, root = self._place(kind, key, code), below or self.root
+        return self._read(root / place.relative_to(self.root), kind, key, code, deep=True, root=root)
+
+    def adopt(self, ready: Path, kind: str, key: str, code: str) -> bool:
+        """Move an entry from a staging folder into place; False where a whole one stands there, which stays."""
+        place = self._place(kind, key, code)
+        if self.find(kind, key, code) is not None:
+            return False
+        relative = str(ready.relative_to(self.root))
+        with disk(ready, "read the entry"):
+            entry = read_entry(self.root, relative, kind, key, code, deep=True)
+        if entry is None:
+            raise StoreError(f"{ready}: vanished while it was taken in; do it again")
+        self._settle(ready, replace(entry, place=place))
+        return True
+
+    def outdated(self) -> list[Path]:
+        """Whole entries of which a newer one stands here, of the same kind and key and another code."""
+        by_key: defaultdict[tuple[str, str], list[Entry]] = defaultdict(list)
+        for kind, key, code in self.entries():
+            with suppress(Corrupt):
+                entry = self._read(locate(self.root, kind, key, code), kind, key, code, deep=False)
+                if entry is not None:
+                    by_key[kind, key].append(entry)
+        ordered = (sorted(found, key=lambda entry: entry.published) for found in by_key.values())
+        return [entry.place for found in ordered for entry in found[:-1]]
+
+    def throw_away(self, path: Path) -> None:
+        """Remove what stands somewhere in the store, links themselves and not what they lead to: out of sight first."""
+        with disk(path, "remove it"):
+            folder = self.staging("train", "00")
+            with suppress(FileNotFoundError):
+                path.rename(folder / path.name)
+            self.discard(folder)
+
+    def _read(self, place: Path, kind: str, key: str, code: str, deep: bool, root: Path | None = None) -> Entry | None:
+        """The entry at a place below the root, which holds what its kind should; else Corrupt."""
+        root = root or self.root
+        with disk(place, "read the entry"):
+            entry = read_entry(root, str(place.relative_to(root)), kind, key, code, deep)
+        if entry is not None and (words := self._fault(entry)):
+            raise Corrupt(f"{place}: {words}")
+        return entry
+
     def other_code(self, kind: str, key: str, code: str) -> Entry | None:
         """The newest whole entry of the same key and another code: a stale one."""
         self._place(kind, key, code)
@@ -96,6 +169,7 @@ class Store:
     def staging(self, kind: str, key: str) -> Path:
         """A fresh folder for a worker to write into, on the store's own disk."""
         self._place(kind, key, "00")
+        self._want_writable()
         folder = self.root / "staging" / staging_name(kind, key)
         with disk(folder.parent, "make a folder"):
             folder.mkdir()
@@ -115,15 +189,24 @@ class Store:
         """Keep what a failed job wrote into its log; returns its name below the root, empty where it wrote nothing."""
         self._own(staging)
         kept = self.log(kind, key, code)
+        if is_folder(kept):
+            self._clear(kept)
         with disk(kept, "keep the log"):
             try:
                 if not (staging / "log.txt").stat().st_size:
                     return ""
-                kept.parent.mkdir(exist_ok=True)
                 (staging / "log.txt").replace(kept)
             except FileNotFoundError:
                 return ""
         return str(kept.relative_to(self.root))
+
+    def forget(self, kind: str, key: str, code: str) -> None:
+        """Remove checkpoint and failed log of a job that is done; what stands there and is none is set aside."""
+        for path in (self.checkpoint(kind, key, code), self.log(kind, key, code)):
+            if is_folder(path):
+                self._clear(path)
+            else:
+                remove(self.root, f"{path.parent.name}/{path.name}")
 
     def publish(self, kind: str, key: str, code: str, staging: Path, job: Mapping[str, Any]) -> Entry:
         """Seal what a worker wrote and move it into place; what somebody else published meanwhile is kept.
@@ -135,7 +218,7 @@ class Store:
         with disk(staging, "write the entry"):
             seal_folder(staging, kind, key, code, job)
         with disk(staging, "read the entry"):
-            entry = read_entry(staging, kind, key, code, deep=True)
+            entry = read_entry(self.root, f"staging/{staging.name}", kind, key, code, deep=True)
         if entry is None:
             raise StoreError(f"{staging}: vanished while it was published; do the job again")
         published = self._settle(staging, replace(entry, place=place))
@@ -150,7 +233,7 @@ class Store:
         try:
             with disk(folder, "write the entry"):
                 write_file_entry(file, kind, key, code, job)
-                entry = read_entry(file, kind, key, code, deep=True)
+                entry = read_entry(self.root, f"staging/{folder.name}/{file.name}", kind, key, code, deep=True)
             if entry is None:
                 raise StoreError(f"{file}: vanished while it was published; do the job again")
             return self._settle(file, replace(entry, place=place))
@@ -164,14 +247,42 @@ class Store:
 
     def sweep(self) -> None:
         """Remove staging folders whose process is gone; checkpoints and logs that nobody came back to for a month."""
-        for file in [*(self.root / "partial").glob("*"), *(self.root / "failed").glob("*")]:
+        if not self.writable:
+            return
+        for file in self.forgotten("partial", "failed"):
+            with suppress(FileNotFoundError, IsADirectoryError), disk(file, "remove the file"):
+                file.unlink()
+        for folder in self.left_behind():
+            self.discard(folder)
+
+    def forgotten(self, *folders: str) -> list[Path]:
+        """What stands in these of the store's folders and is older than a month."""
+        found = []
+        for file in (file for folder in folders for file in self._names(self.root / folder)):
             with suppress(FileNotFoundError):
-                if time.time() - file.stat().st_mtime > FORGOTTEN_SECONDS:
-                    file.unlink()
-        with disk(self.root / "staging", "list the folder"):
-            for folder in sorted((self.root / "staging").iterdir()):
-                if abandoned(folder):
-                    self.discard(folder)
+                if time.time() - file.lstat().st_mtime > FORGOTTEN_SECONDS:
+                    found.append(file)
+        return found
+
+    def left_behind(self) -> list[Path]:
+        """Staging folders whose process is gone."""
+        return [folder for folder in self._names(self.root / "staging") if abandoned(folder)]
+
+    def entries(self) -> Iterator[tuple[str, str, str]]:
+        """Kind, key and code of everything that stands in an entry's place, whole or not."""
+        for kind, form in FORMS.items():
+            top = self.root / kind
+            for folder in [top] if form == "folder" else [one for one in self._names(top) if is_folder(one)]:
+                for place in self._names(folder):
+                    match = NAME.fullmatch(place.name)
+                    if match and locate(self.root, kind, match[1], match[2]) == place:
+                        yield kind, match[1], match[2]
+
+    @staticmethod
+    def _names(folder: Path) -> list[Path]:
+        """What a folder holds, in order; nothing where it is missing or a link."""
+        with disk(folder, "list the folder"):
+            return sorted(folder.iterdir()) if is_folder(folder) else []
 
     def seconds(self, group: str) -> list[float]:
         """Seconds of past jobs of this group, newest first, at most 100; for estimates."""
@@ -200,14 +311,22 @@ class Store:
         raise StoreError(f"{entry.place}: something keeps appearing there that is no entry; move it away")
 
     def _set_aside(self, place: Path, kind: str, key: str, code: str, fault: Corrupt) -> None:
-        aside = self.root / "aside" / f"{kind}-{secrets.token_hex(4)}-{place.name}"
-        with disk(place, "set the damaged entry aside"):
-            try:
-                place.rename(aside)
-            except FileNotFoundError:
-                return  # another process was faster, and says so itself
+        if not self.writable:
+            self.notices.append(f"{fault}; it has to be made again, and cannot be set aside: the store is read-only")
+            return
+        aside = self._clear(place, kind)
+        if aside is None:
+            return  # another process was faster, and says so itself
         self._follow(lambda: self._index.remove(kind, key, code))
         self.notices.append(f"{fault}; the entry was moved to {aside} and has to be made again")
+
+    def _clear(self, path: Path, kind: str = "file") -> Path | None:
+        """Move what stands at a path aside, unopened; where it went."""
+        return put_aside(path, self.root / "aside", kind)
+
+    def _want_writable(self) -> None:
+        if self._refused is not None:
+            raise StoreError(str(self._refused)) from self._refused
 
     def _follow(self, change: Callable[[], None]) -> None:
         """Bring the index up to date; the entry counts without it, so a failure is said and no more."""
@@ -238,18 +357,11 @@ class Store:
 
     def _rows(self) -> Iterator[Row]:
         """A row per readable entry, from the files; what is damaged is left for `find` to say."""
-        with disk(self.root, "read the entries"):
-            for kind, form in FORMS.items():
-                for place in sorted((self.root / kind).glob("*" if form == "folder" else "*/*.json")):
-                    match = NAME.fullmatch(place.name)
-                    if match is None:
-                        continue
-                    try:
-                        entry = read_entry(place, kind, match[1], match[2], deep=False)
-                    except Corrupt:
-                        continue
-                    if entry is not None:
-                        yield _row(entry)
+        for kind, key, code in self.entries():
+            with suppress(Corrupt):
+                entry = self._read(locate(self.root, kind, key, code), kind, key, code, deep=False)
+                if entry is not None:
+                    yield _row(entry)
 
     def _place(self, kind: str, key: str, code: str, form: str | None = None) -> Path:
         """The entry's path; a ValueError where kind, key or code cannot name one."""

@@ -13,6 +13,8 @@ import pandas as pd
 import pytest
 
 from bench.automatic import AUTOMATIC
+from bench.report import seal
+from bench.store.entries import seal_folder
 
 FAMILIES = {"euler": 1, "heun": 2, "rk4": 4}
 NUMERIC = {"train_seconds": 12.0, "parameters": 33538.0, "train_loss": 0.81, "rejected_steps": 0.0}
@@ -171,6 +173,12 @@ def write_run(
     return folder
 
 
+def seal_run(folder: Path) -> None:
+    """Have a run's files as the runner writes them now, with checksums; without, they are an older version's."""
+    about = json.loads((folder / "suite.json").read_text())
+    seal.write_run(folder, {name: (folder / name).read_bytes() for name in seal.TABLES}, about)
+
+
 def write_store(root: Path, cells: Sequence[Mapping[str, Any]], n: int = 512) -> Path:
     """Arrays of every cell's entries: two Gaussians as the data, blurred samples, a falling loss."""
     for cell in cells:
@@ -197,6 +205,8 @@ def write_store(root: Path, cells: Sequence[Mapping[str, Any]], n: int = 512) ->
             place.mkdir(parents=True, exist_ok=True)
             for name, array in named.items():
                 np.save(place / f"{name}.npy", array)
+    for place in {root / str(cell[entry]) for cell in cells for entry in arrays}:
+        seal_folder(place, place.parent.name, "00", "00", {})
     return root
 
 
@@ -210,6 +220,7 @@ def make_run(tmp_path: Path) -> Callable[..., Path]:
         change: Callable[[dict[str, Any]], None] | None = None,
         measure: Callable[[Mapping[str, Any]], Mapping[str, float]] = numbers,
         store: bool = False,
+        sealed: bool = False,
         name: str = "demo",
         **about: Any,
     ) -> Path:
@@ -218,6 +229,8 @@ def make_run(tmp_path: Path) -> Callable[..., Path]:
             if change:
                 change(cell)
         folder = write_run(tmp_path / name, suite(list(axes), seeds, **about), cells, rows(cells, list(axes), measure))
+        if sealed:
+            seal_run(folder)
         if store:
             write_store(tmp_path / "store", cells, n=300)
         return folder

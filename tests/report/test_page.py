@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 import pandas as pd
 import pytest
 
-from bench.report import headline_text, write_report
+from bench.report import headline_text, seal, write_report
 
 AXES = {"path": ["straight", "noisy"], "solver.steps": ["5", "20"]}
 REPOSITORY = Path(__file__).parents[2]
@@ -164,15 +164,24 @@ def test_a_figure_that_fails_costs_only_itself(make_run, tmp_path):
     assert (folder / "figures" / "samples.svg").is_file()
 
 
-def test_what_an_earlier_report_left_and_no_longer_applies_goes(make_run):
-    folder = make_run({}, (0,), measure=one_score)
-    (folder / "figures").mkdir()
-    for old in (folder / "figures" / "score_vs_nfe-fid.svg", folder / "tables" / "fid.csv"):
-        old.write_text("old")
+def test_what_an_earlier_report_left_and_no_longer_applies_goes_and_what_is_the_users_stays(make_run):
+    folder = make_run({}, (0,), measure=one_score, sealed=True)
     write_report(folder, None)
-    assert not (folder / "figures" / "score_vs_nfe-fid.svg").exists()
-    assert not (folder / "tables" / "fid.csv").exists()
-    assert (folder / "tables" / "records.csv").is_file()
+    notes = [folder / "tables" / "notes.md", folder / "tables" / "mine.csv", folder / "figures" / "mine.svg"]
+    for file in notes:
+        file.write_text("mine")
+    edited = folder / "tables" / "headline.md"
+    edited.write_text(edited.read_text() + "\nMy remark.\n")
+    about = json.loads((folder / "suite.json").read_text())
+    assert "tables/wasserstein.csv" in about["written"]
+    records = (folder / "tables" / "records.csv").read_bytes().replace(b",wasserstein", b",mmd")
+    inputs = {"tables/cells.csv": (folder / "tables" / "cells.csv").read_bytes(), "tables/records.csv": records}
+    seal.write_run(folder, inputs, about)
+    assert write_report(folder, None).verified
+    assert not (folder / "tables" / "wasserstein.csv").exists()
+    assert (folder / "tables" / "mmd.csv").is_file()
+    assert all(file.read_text() == "mine" for file in notes)
+    assert "My remark" not in edited.read_text()
 
 
 def test_awkward_numbers_and_labels_can_still_be_drawn(make_run):

@@ -15,6 +15,11 @@ from bench.stats import mean_interval
 AXES = {"path": ["straight", "noisy"], "solver": ["euler", "heun"]}
 
 
+def write_tables(results):
+    for name, text in tables.table_files(results).items():
+        (results.folder / name).write_text(text, newline="")
+
+
 def read(folder, name):
     return pd.read_csv(folder / "tables" / f"{name}.csv", keep_default_na=False)
 
@@ -29,7 +34,7 @@ def fail(status, **where):
 
 def test_headline_is_mean_and_interval_over_seeds_beside_floor_and_excess(make_run):
     folder = make_run(AXES)
-    tables.write_tables(load_results(folder))
+    write_tables(load_results(folder))
     records = read(folder, "records")
     headline = read(folder, "headline")
     assert headline[["path", "solver"]].to_numpy().tolist() == [[p, s] for p in AXES["path"] for s in AXES["solver"]]
@@ -58,7 +63,7 @@ def test_an_excess_stands_as_the_root_of_its_mean_gap_with_both_ends(make_run):
 def test_a_diverged_cell_is_counted_and_not_averaged_away(make_run):
     folder = make_run(AXES, change=fail("diverged", path="noisy", solver="heun", seed=1))
     results = load_results(folder)
-    tables.write_tables(results)
+    write_tables(results)
     row = read(folder, "headline").iloc[3]
     assert (row["seeds_ok"], row["seeds_of"], row["wasserstein_n"]) == (2, 3, 2)
     text = tables.headline_text(results).iloc[3]
@@ -107,7 +112,7 @@ def test_labels_are_shown_and_never_interpreted(make_run):
     labels = ["none", "nan", "007", "a|b", "<b>*x*", "NA", "$y$"]
     folder = make_run({"path": labels})
     results = load_results(folder)
-    tables.write_tables(results)
+    write_tables(results)
     assert results.labels("path") == labels
     assert read(folder, "headline")["path"].astype(str).tolist() == labels
     lines = (folder / "tables" / "headline.md").read_text().splitlines()[2:]
@@ -191,7 +196,7 @@ def test_a_published_number_is_graded_by_what_it_predicts_and_only_where_no_seed
         [0.01775983, 0.20224017, 0.00775983, 0.19224017], abs=1e-8
     )
     assert table.loc[2:, ["low", "high"]].isna().all(axis=None)
-    tables.write_tables(results)
+    write_tables(results)
     assert read(folder, "published")["grade"].tolist() == table["grade"].tolist()
     shown = tables.published_text(results)
     assert shown["here mean ± sd (n)"].tolist() == ["0.2 ± 0.1 (3)"] * 2 + ["0.15 ± 0.071 (2 of 3)", "–", "–"]

@@ -1,5 +1,6 @@
 """The index may be lost, damaged or of another version: the files restore it."""
 
+import os
 import sqlite3
 import subprocess
 import sys
@@ -8,6 +9,7 @@ import pytest
 
 from bench.errors import StoreError
 from bench.store import Store
+from bench.store.index import Index
 
 KEY = "0123456789abcdef" * 2
 
@@ -91,17 +93,36 @@ def test_damage_that_shows_while_the_index_is_in_use_is_repaired(tmp_path):
     assert store.notices == []
 
 
-def test_an_entry_is_published_even_when_the_index_cannot_follow(tmp_path):
+def test_an_entry_is_published_even_when_the_index_cannot_follow(tmp_path, monkeypatch):
     store = filled(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(Index, "_execute", lambda *_: (_ for _ in ()).throw(sqlite3.OperationalError("disk I/O error")))
+        entry = store.publish_score("score", KEY, code(9), {"value": 1.0})
+        assert store.find("score", KEY, code(9)) == entry
+        assert len(store.notices) == 1
+        assert "index.sqlite: the index cannot be used" in store.notices[0]
+        with pytest.raises(StoreError, match="delete the file"):
+            Store(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["index.sqlite", "index.sqlite-wal", "index.sqlite-journal"])
+@pytest.mark.parametrize("harm", ["folder", "link", "loop", "fifo"])
+def test_what_stands_in_the_place_of_the_index_is_moved_away_unopened(tmp_path, name, harm):
+    store = filled(tmp_path / "store")
     store.close()
-    (tmp_path / "index.sqlite").unlink()
-    (tmp_path / "index.sqlite").mkdir()
-    entry = store.publish_score("score", KEY, code(9), {"value": 1.0})
-    assert store.find("score", KEY, code(9)) == entry
-    assert len(store.notices) == 1
-    assert "index.sqlite: the index cannot be used" in store.notices[0]
-    with pytest.raises(StoreError, match="delete the file"):
-        Store(tmp_path)
+    place, elsewhere = tmp_path / "store" / name, tmp_path / "elsewhere"
+    place.unlink(missing_ok=True)
+    elsewhere.write_bytes(b"mine")
+    if harm == "folder":
+        place.mkdir()
+    elif harm == "fifo":
+        os.mkfifo(place)
+    else:
+        place.symlink_to(elsewhere if harm == "link" else place)
+    fresh = Store(tmp_path / "store")
+    assert fresh.seconds("mlp") == [3.0, 1.0]
+    assert elsewhere.read_bytes() == b"mine"
+    assert len(list((tmp_path / "store" / "aside").iterdir())) == 1
 
 
 def test_what_is_no_entry_is_passed_over_by_a_rebuild(tmp_path):

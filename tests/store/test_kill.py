@@ -190,7 +190,6 @@ def test_sweep_removes_the_folders_of_dead_processes_alone(tmp_path):
 def test_sweep_removes_checkpoints_that_nobody_came_back_to(tmp_path):
     store = Store(tmp_path)
     old, young = (store.checkpoint("train", key, "00") for key in ("aa", "bb"))
-    old.parent.mkdir()
     for file, days in ((old, 31), (young, 29)):
         file.write_bytes(b"")
         os.utime(file, (time.time() - days * 86400,) * 2)

@@ -257,7 +257,7 @@ def test_a_file_limit_hit_while_an_array_is_written_is_a_store_error(root):
 
 def test_a_root_that_cannot_be_written_is_said_with_place_and_remedy(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(StoreError, match=rf"{tmp_path}/file: cannot open the store.*move it away"):
+    with pytest.raises(StoreError, match=rf"{tmp_path}/file: cannot make the folder.*move it away"):
         Store(tmp_path / "file")
 
     with tempfile.TemporaryDirectory() as name:
@@ -269,8 +269,10 @@ def test_a_root_that_cannot_be_written_is_said_with_place_and_remedy(tmp_path):
         try:
             if user == 0:
                 os.seteuid(65534)
+            store = Store(root)
+            assert not store.writable
             with pytest.raises(StoreError, match=rf"{root}.*Permission denied; make it readable and writable"):
-                Store(root)
+                store.staging("train", KEY)
         finally:
             os.seteuid(user)
 
