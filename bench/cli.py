@@ -274,7 +274,6 @@ def _verdict(done: Results, cells: Any, table: Any) -> int:
         err.print("the run ended early; what was finished is stored, and the same command goes on from there")
         return FAILED
     if done.interrupted:
-        err.print("interrupted; what was finished is stored, and the same command goes on from there")
         return INTERRUPTED
     if bad:
         text = ", ".join(f"{n} {status}" for status, n in bad.items())
@@ -383,11 +382,12 @@ def main() -> None:
     except (KeyboardInterrupt, typer.Abort) as error:
         if isinstance(error.__cause__, EOFError):  # which the parser of options takes for an interruption
             raise error.__cause__ from None
-        err.print("interrupted; what was finished is stored, and the same command goes on from there")
         status = INTERRUPTED
     except Exception as error:
         if not hasattr(error, "show"):  # typer's own usage errors, whichever click it carries
             raise
         error.show()
         status = WRONG
+    if status == INTERRUPTED:
+        err.print("interrupted; what was finished is stored, and the same command goes on from there")
     raise SystemExit(status or OK)

@@ -103,7 +103,7 @@ class _Counts:
     def oldest(self, seconds: float) -> list[str]:
         """What has run for so long, the oldest first: `sample 1a2b3c4d for 3 min (solver=euler, net=mlp)`."""
         now = time.monotonic()
-        old = sorted((since, job) for job, since in self.running.items() if now - since >= seconds)
+        old = sorted((since, job) for job, since in list(self.running.items()) if now - since >= seconds)
         return [f"{kind} {key[:8]} for {duration(now - since)}{self._who(kind, key)}" for since, (kind, key) in old]
 
     def _who(self, kind: str, key: str) -> str:

@@ -131,9 +131,10 @@ class LocalEngine:
         """A worker has ended before its jobs: one is to blame, or several are suspects."""
         events: list[Event] = []
         worker.process.join(timeout=1)
-        if worker.server != self._server.pid or self._server.died:
-            return self._fallen()
         code = worker.process.exitcode
+        # multiprocessing says 255 where the server's end closed, which it does a moment before the server is gone.
+        if worker.server != self._server.pid or (code == 255 and self._server.died_within(2.0)):
+            return self._fallen()
         self._end(worker, events)
         if len(worker.begun) > 1 and not KINDS[worker.current[0]].alone:
             return events + worker.returned(worker.begun)
@@ -156,7 +157,7 @@ class LocalEngine:
             self._falls.update(worker.begun)
             for work in worker.waiting:
                 if self._falls[work.id] >= TRIES:
-                    reason = f"the process that starts the workers died {TRIES} times while this job ran"
+                    reason = f"the process that starts the workers died while this job ran, {TRIES} times"
                     events.append(Ended(work.id, "failed", reason))
                 else:
                     events.append(Returned(work.id, suspect=work.id in worker.begun))

@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from multiprocessing import forkserver
@@ -55,6 +56,13 @@ class Server:
             return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
         except ChildProcessError:
             return True
+
+    def died_within(self, seconds: float) -> bool:
+        """The same, for a server that may be dying."""
+        deadline = time.monotonic() + seconds
+        while not (died := self.died) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return died
 
     def warm_up(self) -> None:
         """Start it if none runs; it loads torch meanwhile, and this returns at once."""
