@@ -15,6 +15,9 @@ from collections.abc import Collection
 from contextlib import suppress
 
 PR_SET_CHILD_SUBREAPER = 36
+ROUNDS = 50
+"""Times that new children are looked for, at most: who forks faster than that is not outrun."""
+
 LINUX = sys.platform == "linux"
 
 
@@ -49,14 +52,15 @@ def below(root: int, tree: dict[int, list[int]], but: Collection[int] = ()) -> l
 
 def kill(root: int) -> None:
     """SIGKILL to a process, its group and all that descends from it."""
-    doomed = [root]
+    doomed = {root}
     new = {root}
-    while new:
+    for _ in range(ROUNDS):
         for pid in new:
             _send(pid, signal.SIGSTOP)  # so that none of them starts another meanwhile
-        found = below(root, children())
-        new = set(found) - set(doomed)
-        doomed += new
+        new = set(below(root, children())) - doomed
+        if not new:
+            break
+        doomed |= new
     if _leads(root):
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(root, signal.SIGKILL)
@@ -66,12 +70,14 @@ def kill(root: int) -> None:
 
 def kill_orphans(adopter: int, but: Collection[int] = ()) -> None:
     """SIGKILL to all below a process save the given children: what its ended children left behind."""
-    for _ in range(20):
-        left = below(adopter, children(), but)
+    killed: set[int] = set()
+    for _ in range(ROUNDS):
+        left = set(below(adopter, children(), but)) - killed
         if not left:
             return
         for pid in left:
             _send(pid, signal.SIGKILL)
+        killed |= left
 
 
 def anonymous_mb(pid: int) -> float:
