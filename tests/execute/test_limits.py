@@ -272,6 +272,7 @@ def test_a_fork_server_that_is_killed_is_said_and_the_jobs_are_tried_again(unrul
     assert "the process that starts the workers died" in said
 
 
+@pytest.mark.long
 def test_a_job_that_kills_the_fork_server_each_time_fails_in_the_end(unruly, monkeypatch):
     monkeypatch.setattr("bench.execute.local.TRIES", 1)  # a server takes seconds to load
     cells, _, _ = unruly(solver="os.kill(os.getppid(), 9); time.sleep(600)")
