@@ -21,6 +21,7 @@ from bench.words import duration, unknown
 
 if TYPE_CHECKING:
     from bench.execute import Engine, Results
+    from bench.limits import Limits
     from bench.plan import Plan
     from bench.store import Store
     from bench.suite import Suite
@@ -60,10 +61,20 @@ def run(
     workers: Annotated[int | None, typer.Option("--workers", min=1, help="processes at once; one a core")] = None,
     stale: Annotated[str, typer.Option("--stale", help="results of older code: redo, or keep")] = "redo",
     fail_fast: Annotated[bool, typer.Option("--fail-fast", help="stop at the first failure")] = False,
+    minutes: Annotated[
+        str | None, typer.Option("--max-minutes", metavar="N", help="stop a job that takes longer; none: no limit")
+    ] = None,
+    still: Annotated[
+        str | None, typer.Option("--max-still", metavar="N", help="stop a job without progress for so many minutes")
+    ] = None,
+    memory: Annotated[
+        str | None, typer.Option("--max-memory", metavar="MIB", help="stop a job that takes more; or such as 4GB")
+    ] = None,
 ) -> None:
     """Run suites: do what is missing, then write tables, figures and the report."""
     if stale not in {"redo", "keep"}:
         raise UsageError(f"--stale: no choice {stale!r}; known: redo, keep")
+    limits = _limits(minutes=minutes, still=still, memory=memory)
     for name in suites:
         _suite_file(name)  # a misspelt name is told at once
     from bench.execute import LocalEngine
@@ -72,7 +83,7 @@ def run(
     engine.warm_up()  # loads torch in the fork server while this process loads it too
     status = OK
     for suite in [_load(name, profile, only) for name in suites]:
-        status = max(status, _run(suite, engine, device, results, stale == "keep", fail_fast, bool(only)))
+        status = max(status, _run(suite, engine, device, results, stale == "keep", fail_fast, bool(only), limits))
         if status == INTERRUPTED:
             break
     raise typer.Exit(status)
@@ -170,7 +181,14 @@ def report(
 
 
 def _run(
-    suite: Suite, engine: Engine, device: str, results: Path, keep_stale: bool, fail_fast: bool, partial: bool
+    suite: Suite,
+    engine: Engine,
+    device: str,
+    results: Path,
+    keep_stale: bool,
+    fail_fast: bool,
+    partial: bool,
+    limits: Limits,
 ) -> int:
     from bench import records
     from bench.execute import Estimator, execute
@@ -188,14 +206,36 @@ def _run(
     with watcher(out, laid, Estimator(store), engine.slots) as watching, _terminated_as_interrupted():
         done = execute(
             laid, store, engine, watching, device=place, plugins=suite.tables.loaded, provenance=provenance,
-            keep_stale=keep_stale, fail_fast=fail_fast,
+            keep_stale=keep_stale, fail_fast=fail_fast, limits={**suite.limits, **limits},
         )  # fmt: skip
+    if done.error:
+        err.print(done.error)
     cells = records.cells_table(suite, laid, done)
     table = records.records_table(suite, laid, done, cells)
     about = records.page(suite, done, provenance, _command(), time.monotonic() - began)
-    _publish(folder, store, cells, table, about)
+    try:
+        _publish(folder, store, cells, table, about)
+    except StoreError as error:
+        if not done.error:
+            raise
+        err.print(f"no report was written either: {error}")
+        return FAILED
     _say_lost(table, cells)
     return _verdict(done, cells, table)
+
+
+def _limits(**texts: str | None) -> Limits:
+    """What the options say of limits. Raises UsageError for text that is none."""
+    from bench.limits import Limit, option, read_limit
+
+    limits = {}
+    for key, text in texts.items():
+        try:
+            if text is not None:
+                limits[key] = Limit(read_limit(key, text), f"{option(key)} {text}")
+        except ValueError as error:
+            raise UsageError(f"{option(key)}: {error}") from error
+    return limits
 
 
 def _folder(results: Path, suite: Suite, partial: bool) -> Path:
@@ -249,8 +289,10 @@ def _verdict(done: Results, cells: Any, table: Any) -> int:
     if skipped := int(counts.get("skipped", 0)):
         reasons = sorted(set(cells.loc[cells["status"] == "skipped", "reason"]))
         out.print(f"{skipped} cell{'' if skipped == 1 else 's'} skipped: " + "; ".join(reasons))
+    if done.error:
+        err.print("the run ended early; what was finished is stored, and the same command goes on from there")
+        return FAILED
     if done.interrupted:
-        err.print("interrupted; what was finished is stored, and the same command goes on from there")
         return INTERRUPTED
     if bad:
         text = ", ".join(f"{n} {status}" for status, n in bad.items())
@@ -356,11 +398,15 @@ def main() -> None:
     except BenchError as error:
         err.print(str(error))
         status = WRONG if isinstance(error, UsageError | ComponentError) else FAILED
-    except (KeyboardInterrupt, typer.Abort):
+    except (KeyboardInterrupt, typer.Abort) as error:
+        if isinstance(error.__cause__, EOFError):  # which the parser of options takes for an interruption
+            raise error.__cause__ from None
         status = INTERRUPTED
     except Exception as error:
         if not hasattr(error, "show"):  # typer's own usage errors, whichever click it carries
             raise
         error.show()
         status = WRONG
+    if status == INTERRUPTED:
+        err.print("interrupted; what was finished is stored, and the same command goes on from there")
     raise SystemExit(status or OK)

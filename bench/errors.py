@@ -5,6 +5,7 @@ BenchError                    anything below; its text names the place, the faul
 ├── UsageError                the command line is wrong (exit status 2)
 ├── ComponentError            a plugin that cannot be loaded, or a wrong component
 │   └── ContractBroken        a component does not do what its room promises
+├── EngineError                no worker process can be had
 ├── StoreError                the results folder cannot be used
 │   └── Corrupt               what stands there is not what was written
 └── JobError                  one job ended without a result; carries the status of its record
@@ -64,6 +65,10 @@ class ComponentError(BenchError):
 
 class ContractBroken(ComponentError):
     """A component does not do what its room promises: what failed, where, and how to mend it."""
+
+
+class EngineError(BenchError):
+    """No worker process can be started."""
 
 
 class StoreError(BenchError):

@@ -20,6 +20,16 @@ if TYPE_CHECKING:
     from bench.plan import Job, JobId, Plan
 
 
+QUIET_SECONDS = 60.0
+"""After so long in which no job ended, a plain line tells what runs."""
+
+LONG_SECONDS = 10.0
+"""A job that has run for so long is shown on a terminal with its age."""
+
+SHOWN = 3
+"""Jobs that are shown with their age, the oldest."""
+
+
 def watcher(console: Console, plan: Plan, estimator: Estimator, slots: int, *, quiet: bool = False) -> _Counts:
     """A live display where somebody looks on, else plain lines."""
     kind = _Live if console.is_terminal and not quiet else _Lines
@@ -38,6 +48,8 @@ class _Counts:
         self.told: set[str] = set()
         self.losses: dict[str, tuple[int, int, float]] = {}
         self.left = dict(plan.jobs)
+        self.running: dict[JobId, float] = {}
+        self.moved = time.monotonic()
         self.began = time.monotonic()
 
     def __enter__(self) -> _Counts:
@@ -56,7 +68,15 @@ class _Counts:
         self.stored = dict(self.done)
 
     def started(self, job: Job) -> None:
-        """A job began: nothing to count yet."""
+        """A job began: note when."""
+        self.running[job.id] = time.monotonic()
+
+    def returned(self, job: Job) -> None:
+        """A job is to be tried again."""
+        self.running.pop(job.id, None)
+
+    def waiting(self) -> None:
+        """Nothing has happened: nothing to say yet."""
 
     def progressed(self, job: Job, event: Progressed) -> None:
         """Keep the latest loss of each training in flight."""
@@ -67,6 +87,8 @@ class _Counts:
         """Count a job's end."""
         self.left.pop(job.id, None)
         self.losses.pop(job.key, None)
+        self.running.pop(job.id, None)
+        self.moved = time.monotonic()
         if outcome.ok:
             self.done[job.kind] += 1
             if outcome.entry:
@@ -77,6 +99,17 @@ class _Counts:
     def notice(self, text: str) -> None:
         """Say something at once."""
         self.console.print(f"note: {text}")
+
+    def oldest(self, seconds: float) -> list[str]:
+        """What has run for so long, the oldest first: `sample 1a2b3c4d for 3 min (solver=euler, net=mlp)`."""
+        now = time.monotonic()
+        old = sorted((since, job) for job, since in list(self.running.items()) if now - since >= seconds)
+        return [f"{kind} {key[:8]} for {duration(now - since)}{self._who(kind, key)}" for since, (kind, key) in old]
+
+    def _who(self, kind: str, key: str) -> str:
+        job = self.plan.jobs[kind, key]
+        names = [f"{role}={config.name}" for role, config in job.configs.items() if config.name]
+        return f" ({', '.join([*names, f'seed={job.seed}'])})"
 
     def time_left(self) -> str:
         """Expected time for what is left, from past and present jobs of the same kind."""
@@ -98,6 +131,14 @@ class _Lines(_Counts):
     def __init__(self, console: Console, plan: Plan, estimator: Estimator, slots: int) -> None:
         super().__init__(console, plan, estimator, slots)
         self.next_line = 0.0
+
+    def waiting(self) -> None:
+        """Each minute in which nothing ended, what runs longest."""
+        now = time.monotonic()
+        if now - self.moved >= QUIET_SECONDS and (old := self.oldest(QUIET_SECONDS / 2)):
+            self.moved = now
+            more = f", and {len(old) - SHOWN} more" if len(old) > SHOWN else ""
+            self.console.print(f"still running: {'; '.join(old[:SHOWN])}{more}")
 
     def looked_up(self, stored: Collection[JobId]) -> None:
         """Say what is left to do."""
@@ -153,6 +194,7 @@ class _Live(_Counts):
             Text(f"training {key[:8]}: step {done} of {total}, loss {loss:.4g}")
             for key, (done, total, loss) in list(self.losses.items())
         ]
+        lines += [Text(f"running: {text}") for text in self.oldest(LONG_SECONDS)[:SHOWN]]
         failed = f", {self.failed} failed" if self.failed else ""
         passed = duration(time.monotonic() - self.began)
         return Group(table, *lines, Text(f"{passed} passed, {self.time_left()}{failed}"))

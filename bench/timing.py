@@ -108,17 +108,33 @@ def lap(call: Callable[[], object], device: torch.device) -> Lap:
     return Lap(seconds, (time.process_time() - cpu) / seconds)
 
 
-def measure(calls: Sequence[Callable[[], object]], firsts: Sequence[Lap], device: torch.device) -> list[Timed]:
-    """Time each call warm, synchronised, in interleaved rounds; `firsts` are their first calls, timed already."""
+def measure(
+    calls: Sequence[Callable[[], object]],
+    firsts: Sequence[Lap],
+    device: torch.device,
+    turn: Callable[[int], None] = lambda place: None,
+) -> list[Timed | Exception]:
+    """Time each call warm, synchronised, in interleaved rounds; `firsts` are their first calls, timed already.
+
+    A call that raises sits out the rest, and its error stands in its place. `turn` hears before each lap whose it is.
+    """
+    failed: dict[int, Exception] = {}
     alone = [device.type == "cpu" and cold.seconds >= LONG_SECONDS for cold in firsts]
     taken = [[cold] if only else [] for cold, only in zip(firsts, alone, strict=True)]
     for number in range(ROUNDS):
-        for call, mine in zip(calls, taken, strict=True):
+        for place, (call, mine) in enumerate(zip(calls, taken, strict=True)):
             spent = sum(one.seconds for one in mine)
-            if spent < LONG_SECONDS and (number < 3 or spent < ENOUGH_SECONDS):
-                mine.append(lap(call, device))
-    rows = []
-    for cold, mine, only in zip(firsts, taken, alone, strict=True):
+            if place not in failed and spent < LONG_SECONDS and (number < 3 or spent < ENOUGH_SECONDS):
+                turn(place)
+                try:
+                    mine.append(lap(call, device))
+                except Exception as error:
+                    failed[place] = error
+    rows: list[Timed | Exception] = []
+    for place, (cold, mine, only) in enumerate(zip(firsts, taken, alone, strict=True)):
+        if place in failed:
+            rows.append(failed[place])
+            continue
         q25, median, q75 = (float(q) for q in np.quantile([one.seconds for one in mine], [0.25, 0.5, 0.75]))
         busy = device.type == "cpu" and float(np.median([one.share for one in mine])) < BUSY
         every = mine if only else [cold, *mine]

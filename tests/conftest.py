@@ -76,6 +76,12 @@ class Unwatched:
     def progressed(self, job, event):
         pass
 
+    def returned(self, job):
+        pass
+
+    def waiting(self):
+        pass
+
     def ended(self, job, outcome):
         pass
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bench.execute.driver import Results, execute
 from bench.execute.estimate import Estimator
 from bench.execute.local import LocalEngine
-from bench.execute.protocol import Ended, Engine, Event, Observer, Outcome, Progressed, Started, Work
+from bench.execute.protocol import Ended, Engine, Event, Noticed, Observer, Outcome, Progressed, Started, Work
 
 __all__ = [
     "Ended",
@@ -13,6 +13,7 @@ __all__ = [
     "Estimator",
     "Event",
     "LocalEngine",
+    "Noticed",
     "Observer",
     "Outcome",
     "Progressed",

@@ -11,13 +11,14 @@ import sys
 import threading
 import time
 from contextlib import suppress
-from multiprocessing import parent_process
+from multiprocessing import forkserver, parent_process
 from multiprocessing.connection import Connection
 from typing import Any
 
 import torch
 
-from bench.execute.logs import logged, note, peak_mb
+from bench.execute import tree
+from bench.execute.logs import logged, note, own_descriptors, peak_mb
 from bench.execute.protocol import Work
 from bench.execute.task import Send, WorkTask, do, explain
 from bench.execute.together import do_together
@@ -28,16 +29,21 @@ def serve(pipe: Connection) -> None:
     """Entry point of a forked worker: read one batch, do it in order, report each job as it ends."""
     os.setsid()
     _die_with_the_driver()
+    _let_the_server_go()
+    tree.adopt_orphans()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    with suppress(EOFError, BrokenPipeError):  # the driver is gone, and with it who would read this
+    own_descriptors()
+    with suppress(EOFError, BrokenPipeError, ConnectionResetError):  # the driver is gone: nobody would read this
         _do_batch(pipe)
 
 
 def _do_batch(pipe: Connection) -> None:
-    batch = [Work.of(item) for item in json.loads(pipe.recv_bytes())]
+    batch, me = [Work.of(item) for item in json.loads(pipe.recv_bytes())], os.getpid()
 
     def send(message: dict[str, Any]) -> None:
-        """One message to the driver, as JSON."""
+        """One message to the driver, as JSON; from a child that a job forked, its end."""
+        if os.getpid() != me:
+            os._exit(1)
         pipe.send_bytes(json.dumps(message).encode())
 
     if batch and KINDS[batch[0].kind].together == "as one":
@@ -61,6 +67,15 @@ def attempt(work: Work, send: Send) -> dict[str, Any]:
         note(work, error)
     meta = {"seconds": time.perf_counter() - began, "started": started, "peak_mb": peak_mb(), **meta}
     return {"event": "ended", "job": work.id, "status": status, "reason": reason, "meta": meta}
+
+
+def _let_the_server_go() -> None:
+    """Close the pipe by which the fork server sees whether anybody needs it: a job's child would hold it open."""
+    server = getattr(forkserver, "_forkserver", None)
+    alive = getattr(server, "_forkserver_alive_fd", None)
+    if server is not None and alive is not None:
+        os.close(alive)
+        server._forkserver_alive_fd = None
 
 
 def _die_with_the_driver() -> None:

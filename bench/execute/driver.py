@@ -8,9 +8,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from bench.errors import StoreError
-from bench.execute.protocol import Ended, Engine, Observer, Outcome, Progressed, Returned, Started, Work
+from bench.errors import EngineError, StoreError
+from bench.execute.allowance import Allowance
+from bench.execute.protocol import Ended, Engine, Noticed, Observer, Outcome, Progressed, Returned, Started, Work
 from bench.kinds import KINDS
+from bench.limits import Limits
 from bench.plan import Job, JobId, Plan
 from bench.store import Store
 
@@ -23,10 +25,11 @@ COHORT = 4
 
 @dataclass
 class Results:
-    """What became of each job, and whether somebody interrupted."""
+    """What became of each job, whether somebody interrupted, and what ended the run before its time."""
 
     outcomes: dict[JobId, Outcome] = field(default_factory=dict)
     interrupted: bool = False
+    error: str = ""
 
     def count(self, kind: str, *, stored: bool | None = None) -> int:
         """Jobs of a kind that have a result: all of them, those found in the store, or those done now."""
@@ -72,9 +75,14 @@ def execute(
     provenance: Mapping[str, Any] | None = None,
     keep_stale: bool = False,
     fail_fast: bool = False,
+    limits: Limits | None = None,
 ) -> Results:
-    """Run a plan to its end. Ctrl-C stops the jobs in flight and marks what is left as cancelled."""
-    run = _Run(plan, store, engine, observer, device, dict(plugins or {}), dict(provenance or {}), fail_fast)
+    """Run a plan to its end. Ctrl-C stops the jobs in flight and marks what is left as cancelled.
+
+    So does a results folder that can no longer be written, and an engine without processes; `error` says it.
+    """
+    allowance = Allowance(limits or {}, store, engine.slots)
+    run = _Run(plan, store, engine, observer, device, dict(plugins or {}), dict(provenance or {}), fail_fast, allowance)
     found = look_up(plan, store, keep_stale=keep_stale)
     run.results.outcomes.update(found)
     _say_stale(plan, store, found, observer)
@@ -86,6 +94,9 @@ def execute(
     except KeyboardInterrupt:
         run.results.interrupted = True
         run.cancel("interrupted")
+    except (StoreError, EngineError) as error:
+        run.results.error = str(error)
+        run.cancel(f"the run ended early: {error}")
     finally:
         engine.stop()
         run.sweep()
@@ -114,9 +125,11 @@ class _Run:
         plugins: dict[str, str],
         provenance: dict[str, Any],
         fail_fast: bool,
+        allowance: Allowance,
     ) -> None:
         self.plan, self.store, self.engine, self.observer = plan, store, engine, observer
         self.device, self.plugins, self.provenance, self.fail_fast = device, plugins, provenance, fail_fast
+        self.allowance = allowance
         self.results = Results()
         self.queues: dict[str, deque[JobId]] = {kind: deque() for kind in KINDS}
         self.waits: dict[JobId, int] = {}
@@ -141,6 +154,7 @@ class _Run:
             self._hand_out()
             for event in self.engine.events(timeout=0.2):
                 self._take(event)
+            self.observer.waiting()
 
     def _hand_out(self) -> None:
         while self.engine.free > 0:
@@ -161,7 +175,7 @@ class _Run:
             if kind.together == "as one":
                 return self._cohort(queue)
             share = -(-len(queue) // self.engine.slots)
-            long = any(self.plan.jobs[job].long for job in list(queue)[:BATCH])
+            long = any(self.plan.jobs[job].long or job in self.alone for job in list(queue)[:BATCH])
             size = min(BATCH, share) if kind.together == "in turn" and not long else 1
             return [queue.popleft() for _ in range(size)]
         return []
@@ -198,7 +212,7 @@ class _Run:
         saves = job.kind == "train" and not job.cohort
         return Work(
             job.kind, job.key, configs, job.fields, job.seed, job.replica, inputs, str(self.staging[job.id]),
-            device=self._device(job), plugins=self.plugins, options=dict(job.options),
+            device=self._device(job), plugins=self.plugins, options=dict(job.options), limits=self.allowance.of(job),
             checkpoint=str(self.store.checkpoint(job.kind, job.key, job.code)) if saves else "",
         )  # fmt: skip
 
@@ -210,6 +224,8 @@ class _Run:
             self.observer.started(self.plan.jobs[event.job])
         elif isinstance(event, Progressed):
             self.observer.progressed(self.plan.jobs[event.job], event)
+        elif isinstance(event, Noticed):
+            self.observer.notice(event.text)
         elif isinstance(event, Returned):
             self.flying.discard(event.job)
             self._drop_staging(event.job)
@@ -217,6 +233,7 @@ class _Run:
                 return  # cancelled meanwhile
             if event.suspect:
                 self.alone.add(event.job)
+            self.observer.returned(self.plan.jobs[event.job])
             self.queues[event.job[0]].appendleft(event.job)
         elif isinstance(event, Ended):
             self.flying.discard(event.job)
@@ -226,6 +243,8 @@ class _Run:
 
     def _publish(self, event: Ended) -> Outcome:
         job = self.plan.jobs[event.job]
+        if event.status == "disk":
+            raise StoreError(event.reason)
         if event.status != "ok":
             log = self.store.keep_log(self.staging[job.id], job.kind, job.key, job.code)
             self._drop_staging(event.job)

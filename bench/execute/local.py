@@ -1,40 +1,26 @@
-"""The local engine: one fresh process a batch, forked from a server that has torch loaded already."""
+"""The local engine: one fresh process a batch, forked from a server that has torch loaded already.
+
+A worker ends with its last job, by its own hand, or by one of its limits, and then everything that it started ends
+too: no child of a job keeps a slot, a pipe or the machine.
+"""
 
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
-from multiprocessing import forkserver
-from multiprocessing.connection import Connection, wait
-from multiprocessing.context import ForkServerProcess
+import time
+from collections import Counter
+from collections.abc import Sequence
+from multiprocessing.connection import wait
 
-from bench.execute import child
-from bench.execute.protocol import Ended, Event, Progressed, Returned, Started, Work
-
-SERVER = {
-    **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"),
-    # Tensors of images are given back and asked for again at every step. Left to itself, glibc returns them to the
-    # system and gets them again zeroed: 3400 page faults and 6 to 12 ms of a U-Net's step of 100 to 150 ms.
-    "MALLOC_MMAP_THRESHOLD_": "33554432",  # 32 MiB, the most that glibc takes
-    "MALLOC_TRIM_THRESHOLD_": "1073741824",
-    "THP_MEM_ALLOC_ENABLE": "1",
-}
-"""Environment that the fork server starts with: one thread a library (a job that wants more asks torch for them),
-and memory that stays with the process, in huge pages where the system has them."""
-
-
-@dataclass
-class _Worker:
-    process: ForkServerProcess
-    pipe: Connection
-    waiting: list[Work]
-    begun: set[tuple[str, str]] = field(default_factory=set)
+from bench.execute import child, tree
+from bench.execute.logs import cut_log
+from bench.execute.protocol import Ended, Event, Noticed, Progressed, Returned, Started, Work
+from bench.execute.server import TRIES, Server
+from bench.execute.watch import POLL_SECONDS, Watched, excess
+from bench.kinds import KINDS
 
 
 class LocalEngine:
@@ -42,16 +28,14 @@ class LocalEngine:
 
     def __init__(self, slots: int | None = None) -> None:
         self.slots = slots or len(os.sched_getaffinity(0) if sys.platform == "linux" else range(os.cpu_count() or 1))
-        self._workers: list[_Worker] = []
-        self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(["bench.execute.preload"])
-        self._warm = False
+        self._workers: list[Watched] = []
+        self._server = Server()
+        self._falls: Counter[tuple[str, str]] = Counter()
+        self._polled = 0.0
 
     def warm_up(self) -> None:
         """Start the fork server, which loads torch meanwhile; returns at once."""
-        with _server_environment():
-            forkserver.ensure_running()
-        self._warm = True
+        self._server.warm_up()
 
     @property
     def free(self) -> int:
@@ -59,113 +43,148 @@ class LocalEngine:
         return self.slots - len(self._workers)
 
     def submit(self, batch: Sequence[Work]) -> None:
-        """Fork a process for this batch."""
-        if not self._warm:
-            self.warm_up()
-        ours, theirs = self._context.Pipe()
-        process = self._context.Process(target=child.serve, args=(theirs,), daemon=True)
-        with _main_hidden(), _server_environment(), _uninterrupted():
-            process.start()
-        theirs.close()
-        ours.send_bytes(json.dumps([work.plain() for work in batch]).encode())
-        self._workers.append(_Worker(process, ours, list(batch)))
+        """Fork a process for this batch. Raises EngineError where none can be had."""
+        process, pipe = self._server.start(child.serve)
+        worker = Watched(process, pipe, list(batch), self._server.pid)
+        self._workers.append(worker)
+        self._server.living.add(worker.pid)
+        try:
+            pipe.send_bytes(json.dumps([work.plain() for work in batch]).encode())
+        except OSError:  # it died at once; `events` says of what
+            return
 
     def events(self, timeout: float) -> list[Event]:
         """Messages of all workers; a process that died costs its current job, the rest comes back."""
+        ready = wait(
+            [it for worker in self._workers for it in (worker.pipe, worker.process.sentinel)],
+            min(timeout, POLL_SECONDS) if self._workers else timeout,
+        )
         events: list[Event] = []
-        pipes: dict[object, _Worker] = {worker.pipe: worker for worker in self._workers}
-        for pipe in wait([worker.pipe for worker in self._workers], timeout):
-            worker = pipes[pipe]
-            try:
-                while worker.pipe.poll():
-                    events.append(self._read(worker))
-            except (EOFError, ConnectionResetError):
-                events += self._buried(worker)
+        for worker in list(self._workers):
+            if worker.pipe not in ready and worker.process.sentinel not in ready:
+                continue
+            closed = self._drain(worker, events)
+            if not worker.waiting:
+                tree.kill(worker.pid)
+                self._bury(worker)
+            elif closed or worker.process.sentinel in ready:
+                events += self._died(worker)
+        if time.monotonic() - self._polled >= POLL_SECONDS:
+            self._polled = time.monotonic()
+            for worker in list(self._workers):
+                events += self._watch(worker)
         return events
 
     def stop(self) -> None:
-        """Kill every worker's process group and wait for it."""
+        """Kill every worker with all that it started, and wait for it."""
         for worker in self._workers:
-            _kill(worker.process)
-        for worker in self._workers:
-            worker.process.join()
-            worker.pipe.close()
-        self._workers.clear()
+            tree.kill(worker.pid)
+        for worker in list(self._workers):
+            self._bury(worker)
 
-    def _read(self, worker: _Worker) -> Event:
+    def _drain(self, worker: Watched, events: list[Event]) -> bool:
+        """Take in what a worker has sent; True where its pipe has closed."""
+        try:
+            while worker.pipe.poll():
+                events.append(self._read(worker))
+        except (EOFError, OSError):
+            return True
+        return False
+
+    def _read(self, worker: Watched) -> Event:
         message = json.loads(worker.pipe.recv_bytes())
         kind, job = message.pop("event"), tuple(message.pop("job"))
+        worker.heard = time.monotonic()
         if kind == "started":
-            worker.begun.add(job)
+            worker.begin(job)
             return Started(job)
         if kind == "progressed":
+            if KINDS[job[0]].alone:
+                worker.begin(job)  # each stopwatch says that it is its turn
             return Progressed(job, **message)
-        worker.waiting = [work for work in worker.waiting if work.id != job]
-        worker.begun.discard(job)
+        for work in worker.waiting:
+            if work.id == job:
+                cut_log(work)
+        worker.end(job)
         return Ended(job, **message)
 
-    def _buried(self, worker: _Worker) -> list[Event]:
-        """A worker's pipe has closed: it is done, or dead."""
+    def _watch(self, worker: Watched) -> list[Event]:
+        """Hold a worker to its limits."""
+        for work in worker.in_hand:
+            cut_log(work, slack=4)
+        over = excess(worker)
+        if over is None:
+            return []
+        status, reason = over
+        events: list[Event] = []
+        last, several = worker.current, len(worker.begun) > 1
+        self._end(worker, events)
+        if not any(work.id == last for work in worker.waiting):  # it was done at that very moment
+            return events + [Returned(work.id) for work in worker.waiting]
+        if several and not KINDS[last[0]].alone:
+            return events + worker.returned(worker.begun)
+        if status == "oom" and (several or worker.ended):  # others may have left the memory behind
+            return events + worker.returned({last})
+        return [*events, Ended(last, status, reason), *worker.returned(set(), but=last)]
+
+    def _died(self, worker: Watched) -> list[Event]:
+        """A worker has ended before its jobs: one is to blame, or several are suspects."""
+        events: list[Event] = []
+        worker.process.join(timeout=1)
+        code = worker.process.exitcode
+        # multiprocessing says 255 where the server's end closed, which it does a moment before the server is gone.
+        if worker.server != self._server.pid or (code == 255 and self._server.died_within(2.0)):
+            return self._fallen()
+        self._end(worker, events)
+        if len(worker.begun) > 1 and not KINDS[worker.current[0]].alone:
+            return events + worker.returned(worker.begun)
+        if not worker.waiting:
+            return events
+        lost = worker.current if worker.begun else worker.waiting[0].id
+        if code is None:
+            how = "it closed its connection"
+        else:
+            how = f"signal {_signal(-code)}" if code < 0 else f"exit status {code} before it was done"
+        return [*events, Ended(lost, "failed", f"the worker process died ({how})"), *worker.returned(set(), but=lost)]
+
+    def _fallen(self) -> list[Event]:
+        """The fork server died, and with it who knows how its workers fare: all of them are tried again."""
+        events: list[Event] = []
+        again = 0
+        current = None if self._server.died else self._server.pid
+        for worker in [worker for worker in self._workers if worker.server != current]:
+            self._end(worker, events)
+            self._falls.update(worker.begun)
+            for work in worker.waiting:
+                if self._falls[work.id] >= TRIES:
+                    reason = f"the process that starts the workers died while this job ran, {TRIES} times"
+                    events.append(Ended(work.id, "failed", reason))
+                else:
+                    events.append(Returned(work.id, suspect=work.id in worker.begun))
+                    again += 1
+        self._server.warm_up()
+        jobs = f"{again} job{'' if again == 1 else 's'}"
+        text = "the process that starts the workers died, killed by somebody or for want of memory"
+        return [Noticed(f"{text}; it was started again, and so {'is' if again == 1 else 'are'} {jobs}"), *events]
+
+    def _end(self, worker: Watched, events: list[Event]) -> None:
+        """Kill a worker, and take in what it had still sent."""
+        tree.kill(worker.pid)
+        self._drain(worker, events)
+        self._bury(worker)
+
+    def _bury(self, worker: Watched) -> None:
+        """Free a killed worker's slot, and end what it left behind."""
         worker.process.join(timeout=10)
-        _kill(worker.process)
         worker.pipe.close()
         self._workers.remove(worker)
-        if not worker.waiting:
-            return []
-        if len(worker.begun) > 1:
-            return [Returned(work.id, suspect=work.id in worker.begun) for work in worker.waiting]
-        lost = next(iter(worker.begun), worker.waiting[0].id)
-        code = worker.process.exitcode or 0
-        how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
-        events: list[Event] = [Ended(lost, "failed", f"the worker process died ({how})")]
-        return events + [Returned(work.id) for work in worker.waiting if work.id != lost]
+        self._server.living.discard(worker.pid)
+        if self._server.pid is not None:
+            tree.kill_orphans(self._server.pid, self._server.living)
 
 
-def _kill(process: ForkServerProcess) -> None:
-    """SIGKILL to the process and to what it started; it leads a group of its own once it runs."""
-    if process.pid is None:
-        return
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    with suppress(ProcessLookupError):
-        process.kill()
-
-
-@contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """Hold Ctrl-C back while the fork server is spoken to: half a request would have it print a traceback."""
-    signals = {signal.SIGINT, signal.SIGTERM}
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+def _signal(number: int) -> str:
     try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-@contextmanager
-def _main_hidden() -> Iterator[None]:
-    """Keep children from importing the console script again: twenty times the cost of a fork."""
-    main = sys.modules["__main__"]
-    hidden: dict[str, object] = {
-        name: main.__dict__.pop(name) for name in ("__spec__", "__file__") if name in main.__dict__
-    }
-    main.__spec__ = None
-    try:
-        yield
-    finally:
-        main.__dict__.update(hidden)
-
-
-@contextmanager
-def _server_environment() -> Iterator[None]:
-    """The fork server starts in its own environment; this process keeps the user's."""
-    before = {name: os.environ.get(name) for name in SERVER}
-    os.environ.update(SERVER)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+        return signal.Signals(number).name
+    except ValueError:
+        return str(number)

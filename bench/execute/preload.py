@@ -5,15 +5,29 @@ Nothing here may start a thread or touch a GPU: neither survives a fork.
 
 from __future__ import annotations
 
+import atexit
 import gc
+import os
+import warnings
 
 import ot  # noqa: F401 - heavy, and imported late by the metrics that need it
 import scipy.stats.qmc
 import torch
 
-from bench.execute import child
+from bench.execute import child, tree
 
 torch.optim.Adam([torch.zeros(1, requires_grad=True)])  # pulls in torch._dynamo and sympy
+
+
+def _leave_nothing(server: int) -> None:
+    """When the driver is gone, however it died, the server ends, and with it all that it adopted."""
+    if os.getpid() == server:
+        tree.kill_orphans(server)
+
+
+tree.adopt_orphans()
+warnings.filterwarnings("ignore", message="forkserver: waitpid returned")  # an adopted process has ended
+atexit.register(_leave_nothing, os.getpid())
 gc.freeze()
 
 __all__ = ["child", "scipy"]

@@ -36,6 +36,8 @@ class Work:
     plugins: dict[str, str] = field(default_factory=dict)
     """Plugin files, and the module that each was when the job was planned."""
     options: dict[str, Any] = field(default_factory=dict)
+    limits: dict[str, tuple[float, str]] = field(default_factory=dict)
+    """What it may take: `seconds`, `still` (seconds without progress) and `memory` (MiB), each with who set it."""
     checkpoint: str = ""
     """File from which a training goes on that was killed; none for cohorts, whose members are others the next time."""
 
@@ -73,7 +75,10 @@ class Progressed:
 
 @dataclass(frozen=True)
 class Ended:
-    """A job's end: status ok, or failed, diverged, skipped, ... with its reason; `meta` is what it measured."""
+    """A job's end: status ok, or failed, diverged, skipped, ... with its reason; `meta` is what it measured.
+
+    The status `disk` says that the results folder cannot be written, which ends the run.
+    """
 
     job: JobId
     status: str
@@ -92,7 +97,14 @@ class Returned:
     suspect: bool = False
 
 
-Event = Started | Progressed | Ended | Returned
+@dataclass(frozen=True)
+class Noticed:
+    """Something worth saying that is no failure of a job."""
+
+    text: str
+
+
+Event = Started | Progressed | Ended | Returned | Noticed
 
 
 class Engine(Protocol):
@@ -145,6 +157,12 @@ class Observer(Protocol):
 
     def progressed(self, job: Job, event: Progressed) -> None:
         """A job got further."""
+
+    def returned(self, job: Job) -> None:
+        """A job that had begun is to be tried again."""
+
+    def waiting(self) -> None:
+        """Called several times a second while jobs run."""
 
     def ended(self, job: Job, outcome: Outcome) -> None:
         """A job ended, or could not begin because what it stands on failed."""

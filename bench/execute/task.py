@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import os
+import re
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -11,17 +13,24 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from bench.components import Config, Tables
-from bench.errors import JobError, PluginChanged
+from bench.errors import JobError, PluginChanged, StoreError
 from bench.execute.protocol import Work
 from bench.inputs import FLOOR_INPUTS, INPUTS
 from bench.kinds import KINDS
 from bench.score import Fetched
 from bench.stages import STAGES
-from bench.store import write_array
+from bench.store import disk, write_array
 from bench.task import Made, Weights
+
+REASON = 500
+"""Characters of an error that a record's reason keeps."""
+
+REFUSED = ("DefaultCPUAllocator", "not enough memory", "can't allocate memory", "Cannot allocate memory")
+"""How torch says on the CPU that it got no memory, by a RuntimeError."""
 
 Send = Callable[[dict[str, Any]], None]
 """Gives one message to the driver."""
@@ -103,7 +112,8 @@ class WorkTask:
             for name, array in made.arrays.items():
                 write_array(folder, name, array)
             for name, weights in made.weights.items():
-                save_file(weights, folder / f"weights_{name}.safetensors")
+                with disk(folder, "write the weights"):
+                    _save(weights, folder / f"weights_{name}.safetensors")
         return dict(made.numbers)
 
 
@@ -132,12 +142,38 @@ def do(task: WorkTask) -> Made:
 
 def explain(error: Exception) -> tuple[str, str]:
     """Status and reason of a record, out of what a job raised."""
+    said = brief(error)
     if isinstance(error, JobError):
-        return error.status, str(error)
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return "oom", f"out of memory: {error}"
-    where = traceback.extract_tb(error.__traceback__)[-1]
-    return "failed", f"{type(error).__name__}: {error} ({Path(where.filename).name}:{where.lineno})"
+        return error.status, said
+    if isinstance(error, StoreError):
+        return "disk", said
+    refused = isinstance(error, RuntimeError) and any(words in said for words in REFUSED)
+    if refused or isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return "oom", f"out of memory: {said}"
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
+    return "failed", f"{type(error).__name__}: {said}{where}"
+
+
+def brief(error: Exception) -> str:
+    """What an error says, short enough for a table and writable as UTF-8; the log has more."""
+    try:
+        said = str(error)
+    except Exception:
+        said = "its text cannot be had"
+    if len(said) > REASON:
+        said = f"{said[:REASON]} [{len(said) - REASON} characters more]"
+    return said.encode("utf-8", "backslashreplace").decode()
+
+
+def _save(weights: Weights, file: Path) -> None:
+    try:
+        save_file(weights, file)
+    except SafetensorError as error:  # which tells the system's error in its text alone
+        found = re.search(r"os error ([0-9]+)", str(error), re.IGNORECASE) or re.search(r"code: ([0-9]+)", str(error))
+        if found is None:
+            raise
+        raise OSError(int(found[1]), os.strerror(int(found[1]))) from error
 
 
 @functools.cache

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -66,20 +65,37 @@ def _outcomes(
 
 def _time(batch: Sequence[Work], send: Send) -> None:
     device, ready = torch.device(batch[0].device), list[tuple[Work, timing.Candidate, timing.Lap]]()
+
+    def turn(work: Work) -> None:
+        """Tell the driver whose turn it is, so that one that hangs is known."""
+        send({"event": "progressed", "job": work.id, "done": 0, "total": 0, "loss": None})
+
+    def fail(work: Work, error: Exception) -> None:
+        """Tell that this one cannot be timed; the others are."""
+        status, reason = explain(error)
+        note(work, error)
+        send({"event": "ended", "job": work.id, "status": status, "reason": reason, "meta": {}})
+
     for work in batch:
+        turn(work)
         with logged(work):
             try:
                 candidate: timing.Candidate = STAGES[work.kind].run(WorkTask(work, send))
                 ready.append((work, candidate, timing.lap(candidate.call, device)))
             except Exception as error:
-                status, reason = explain(error)
-                traceback.print_exc()
-                send({"event": "ended", "job": work.id, "status": status, "reason": reason, "meta": {}})
+                fail(work, error)
     if not ready:
         return
     started = time.time()
-    rows = timing.measure([one.call for _, one, _ in ready], [lap for *_, lap in ready], device)
+    calls, laps = [one.call for _, one, _ in ready], [lap for *_, lap in ready]
+    rows = timing.measure(calls, laps, device, lambda place: turn(ready[place][0]))
     for (work, candidate, _), row in zip(ready, rows, strict=True):
-        spent = {"rounds": row.rounds, "busy": row.busy, "started": started, "seconds": row.spent, "peak_mb": None}
-        meta = {**candidate.says(row), **spent}
-        send({"event": "ended", "job": work.id, "status": "ok", "reason": "", "meta": meta})
+        try:
+            if isinstance(row, Exception):
+                raise row
+            spent = {"rounds": row.rounds, "busy": row.busy, "started": started, "seconds": row.spent, "peak_mb": None}
+            meta = {**candidate.says(row), **spent}
+        except Exception as error:
+            fail(work, error)
+        else:
+            send({"event": "ended", "job": work.id, "status": "ok", "reason": "", "meta": meta})

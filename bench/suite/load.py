@@ -10,6 +10,7 @@ exclude: [{where: selector, because: text}]
 metrics: [wasserstein, {name: mmd, bandwidths: 3}]
 claims, published, profiles      see the modules of these names
 plugins: [my_paths.py]          files beside the suite
+limits: {minutes: 30, still: 10, memory: 4 GB}      what one job may take; no part of any result
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import numpy as np
 from bench.automatic import reserved
 from bench.components import FACTORS, Config, Tables
 from bench.errors import ComponentError, UsageError
+from bench.limits import MEANINGS, Limit, read_limit
 from bench.suite.axes import Dimension, read_dimensions
 from bench.suite.claims import Draft, pair, read_claims, renumbered, value_names
 from bench.suite.expand import Expansion, read_included
@@ -38,7 +40,7 @@ from bench.words import hint, meant, quoted, shown, unknown
 
 KEYS = (
     "suite", "question", "seeds", "base", "grid", "zip", "ablate", "include", "exclude", "metrics", "claims",
-    "published", "profiles", "plugins",
+    "published", "profiles", "plugins", "limits",
 )  # fmt: skip
 EXCLUSION = ("where", "because")
 SEEDS_MAX = 100_000
@@ -147,7 +149,7 @@ class _Reader:
         known = value_names(metrics, self.tables) if sure else None
         drafts = read_claims(self.root.get("claims"), known, self.faults)
         reported = read_published(self.root.get("published"), known, self.faults)
-        excluded = self._excluded()
+        excluded, limits = self._excluded(), self._limits()
         if self.dimensions is None or not seeds:
             return None
         expansion = Expansion(self.base, self.dimensions, self.values)
@@ -162,7 +164,7 @@ class _Reader:
             return None
         return Suite(
             name, question, file, profile, seeds, expansion.axes, tuple(metrics), tuple(paired),
-            tuple(filter(None, matched)), exclusions, self.tables, cells,
+            tuple(filter(None, matched)), exclusions, self.tables, cells, limits,
         )  # fmt: skip
 
     def _base(self) -> dict[str, Value]:
@@ -253,6 +255,19 @@ class _Reader:
             return []
         metric = self.tables.build(config)
         return [*metric.values, *(metric.label(value) for value in metric.values)]
+
+    def _limits(self) -> dict[str, Limit]:
+        node = self.root.get("limits")
+        found = {}
+        for key, entry in as_mapping(node, self.faults, ", ".join(MEANINGS)).items() if node else []:
+            if key not in MEANINGS:
+                self.faults.add(entry.key, unknown("limit", key, MEANINGS))
+                continue
+            try:
+                found[key] = Limit(read_limit(key, entry.node.plain), f"limits.{key} of the suite")
+            except ValueError as error:
+                self.faults.add(entry.node.place, str(error))
+        return found
 
     def _excluded(self) -> list[_Excluded]:
         node = self.root.get("exclude")

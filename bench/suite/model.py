@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bench.components import CHOICES, FACTORS, Config, Tables
+from bench.limits import Limits
 
 Value = str | int | float | bool | None
 Selector = Mapping[str, tuple[Value, ...]]
@@ -117,6 +118,7 @@ class Suite:
     exclusions: tuple[Exclusion, ...]
     tables: Tables
     cells: Cells
+    limits: Limits = field(default_factory=dict)
 
 
 def text_of(value: Any) -> str:

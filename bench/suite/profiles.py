@@ -3,9 +3,9 @@
     profiles:
       smoke: {seeds: 1, base.training.steps: 200, grid.solver: [euler], metrics: [wasserstein]}
 
-A path is `seeds`, `metrics`, `claims`, `published`, `include`, `exclude`, a factor or parameter of the base, or an axis
-that the file has (`grid.solver`, `zip.path`, `ablate.factors.net`); an empty list drops the claims, included
-cells or exclusions. The plain file is called `quick`.
+A path is `seeds`, `metrics`, `claims`, `published`, `include`, `exclude`, `limits`, a factor or parameter of the
+base, or an axis that the file has (`grid.solver`, `zip.path`, `ablate.factors.net`); an empty list drops the claims,
+included cells or exclusions. The plain file is called `quick`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 NAMES = "letters, digits, _ . and -"
 """What suites and profiles may be called: folders of results bear their names."""
 
-WHOLE = ("seeds", "metrics", "claims", "published", "include", "exclude")
+WHOLE = ("seeds", "metrics", "claims", "published", "include", "exclude", "limits")
 
 
 def read_profiles(root: Node, faults: Faults) -> dict[str, Node]:

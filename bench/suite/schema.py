@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bench.components import CHOICES, FACTORS, ROOMS, SETTINGS, Tables, first_line, json_schema
+from bench.limits import MEANINGS, MOST, SIZE
 from bench.nfe import BUDGET
 from bench.suite import claims, published
 from bench.suite.axes import ABLATE, MODES
@@ -199,6 +200,23 @@ PROPERTIES: Schema = {
         "minProperties": 1,
         "propertyNames": {"not": {"const": PLAIN}, "pattern": f"^{NAME.pattern}$"},
         "additionalProperties": {"type": "object", "minProperties": 1},
+    },
+    "limits": {
+        "description": "what one job may take",
+        "type": "object",
+        "minProperties": 1,
+        "properties": {
+            key: {
+                "description": meaning,
+                "anyOf": [
+                    {"type": "number", "exclusiveMinimum": 0, "maximum": MOST},
+                    {"enum": ["none", None]},
+                    *([{"type": "string", "pattern": f"^{SIZE.pattern}$"}] if key == "memory" else []),
+                ],
+            }
+            for key, meaning in MEANINGS.items()
+        },
+        "additionalProperties": False,
     },
     "plugins": {"type": "array", "minItems": 1, "items": TEXT, "description": "Python files beside the suite"},
 }

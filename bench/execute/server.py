@@ -1,0 +1,131 @@
+"""The fork server: a process that has torch loaded already and gives birth to every worker."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from multiprocessing import forkserver
+from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerProcess
+from typing import ClassVar
+
+from bench.errors import EngineError
+
+ENVIRONMENT = {
+    **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"),
+    # Tensors of images are given back and asked for again at every step. Left to itself, glibc returns them to the
+    # system and gets them again zeroed: 3400 page faults and 6 to 12 ms of a U-Net's step of 100 to 150 ms.
+    "MALLOC_MMAP_THRESHOLD_": "33554432",  # 32 MiB, the most that glibc takes
+    "MALLOC_TRIM_THRESHOLD_": "1073741824",
+    "THP_MEM_ALLOC_ENABLE": "1",
+}
+"""Environment that the fork server starts with: one thread a library (a job that wants more asks torch for them),
+and memory that stays with the process, in huge pages where the system has them."""
+
+TRIES = 3
+"""Fork servers that may die one after the other before a run gives up."""
+
+
+class Server:
+    """One fork server, started when first needed and again when it died. A process has one at most."""
+
+    living: ClassVar[set[int]] = set()
+    """The workers of this process; whatever else stands below the server was left behind by one that ended."""
+
+    def __init__(self) -> None:
+        self._context = multiprocessing.get_context("forkserver")
+        self._context.set_forkserver_preload(["bench.execute.preload"])
+
+    @property
+    def pid(self) -> int | None:
+        """Its process; multiprocessing tells nobody."""
+        pid: int | None = getattr(getattr(forkserver, "_forkserver", None), "_forkserver_pid", None)
+        return pid
+
+    @property
+    def died(self) -> bool:
+        """Whether one was started and is gone. It is left for `warm_up` to bury."""
+        if self.pid is None or not hasattr(os, "waitid"):
+            return False
+        try:
+            return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+        except ChildProcessError:
+            return True
+
+    def died_within(self, seconds: float) -> bool:
+        """The same, for a server that may be dying."""
+        deadline = time.monotonic() + seconds
+        while not (died := self.died) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return died
+
+    def warm_up(self) -> None:
+        """Start it if none runs; it loads torch meanwhile, and this returns at once."""
+        with _environment():
+            forkserver.ensure_running()
+
+    def start(self, serve: Callable[[Connection], None]) -> tuple[ForkServerProcess, Connection]:
+        """A new worker and our end of its pipe. Raises EngineError where one server after the other dies."""
+        for _ in range(TRIES):
+            ours, theirs = self._context.Pipe()
+            process = self._context.Process(target=serve, args=(theirs,), daemon=True)
+            with ExitStack() as around:
+                for each in (_main_hidden(), _environment(), _uninterrupted()):
+                    around.enter_context(each)
+                try:
+                    process.start()
+                except (OSError, EOFError):
+                    ours.close()
+                    continue
+                finally:
+                    theirs.close()
+            return process, ours
+        raise EngineError(
+            f"no worker process can be started: the process that starts them died {TRIES} times in a row; "
+            "what it printed stands above; check memory and the limits of processes and open files"
+        )
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Hold Ctrl-C back while the fork server is spoken to: half a request would have it print a traceback."""
+    signals = {signal.SIGINT, signal.SIGTERM}
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def _main_hidden() -> Iterator[None]:
+    """Keep children from importing the console script again: twenty times the cost of a fork."""
+    main = sys.modules["__main__"]
+    hidden: dict[str, object] = {
+        name: main.__dict__.pop(name) for name in ("__spec__", "__file__") if name in main.__dict__
+    }
+    main.__spec__ = None
+    try:
+        yield
+    finally:
+        main.__dict__.update(hidden)
+
+
+@contextmanager
+def _environment() -> Iterator[None]:
+    """The fork server starts in its own environment; this process keeps the user's."""
+    before = {name: os.environ.get(name) for name in ENVIRONMENT}
+    os.environ.update(ENVIRONMENT)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value

@@ -1,0 +1,95 @@
+"""A worker as the engine sees it: whose turn it is, since when, how much memory it holds, and what that may be."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection
+from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerProcess
+
+from bench.execute import tree
+from bench.execute.allowance import MACHINE, free_mb, memory_mb, remedy
+from bench.execute.protocol import Event, Returned, Work
+from bench.kinds import KINDS
+from bench.words import duration
+
+POLL_SECONDS = 0.1
+"""How often a worker's limits are looked at."""
+
+TREE_SECONDS = 0.5
+"""How often its children are looked for, which takes reading all processes."""
+
+SHORT = 0.1
+"""Share of the machine's memory below which it runs short."""
+
+Id = tuple[str, str]
+
+
+class Watched:
+    """A worker process with the jobs that it has still to do."""
+
+    def __init__(self, process: ForkServerProcess, pipe: Connection, waiting: list[Work], server: int | None) -> None:
+        self.process, self.pipe, self.waiting, self.server = process, pipe, waiting, server
+        self.pid = process.pid or 0
+        self.begun: set[Id] = set()
+        self.ended = 0
+        self.current: Id = waiting[0].id
+        self.since = self.heard = time.monotonic()
+        self._start_mb = tree.anonymous_mb(self.pid)
+        self._children: list[int] = []
+        self._looked = self.since
+
+    @property
+    def in_hand(self) -> list[Work]:
+        """The jobs that have begun; before that, the first."""
+        return [work for work in self.waiting if work.id in self.begun] or self.waiting[:1]
+
+    def begin(self, job: Id) -> None:
+        """It is this job's turn."""
+        self.begun.add(job)
+        self.current, self.since = job, time.monotonic()
+
+    def end(self, job: Id) -> None:
+        """A job has its result."""
+        self.waiting = [work for work in self.waiting if work.id != job]
+        self.begun.discard(job)
+        self.ended += 1
+
+    def returned(self, suspects: Collection[Id], but: Id | None = None) -> list[Event]:
+        """All jobs but one, to be tried again."""
+        return [Returned(work.id, suspect=work.id in suspects) for work in self.waiting if work.id != but]
+
+    def memory_mb(self) -> float:
+        """Memory of the worker above its start, and what its children have written."""
+        now = time.monotonic()
+        if now - self._looked > TREE_SECONDS:
+            self._looked, self._children = now, tree.below(self.pid, tree.children())
+        return tree.anonymous_mb(self.pid) - self._start_mb + sum(map(tree.own_mb, self._children))
+
+
+def excess(worker: Watched) -> tuple[str, str] | None:
+    """Status and reason where a worker is beyond a limit. Jobs that train together have their minutes together."""
+    works = worker.in_hand
+    mine = [work for work in works if work.id == worker.current] or works[:1]
+    shared = works if not KINDS[worker.current[0]].alone else mine
+    now = time.monotonic()
+    limits = [work.limits.get("seconds") for work in shared]
+    seconds = sum(limit[0] for limit in limits if limit)
+    if limits and all(limits) and now - worker.since > seconds:
+        return "timeout", f"not done after {_time(seconds)}, {remedy('seconds', mine[0].limits['seconds'][1])}"
+    still = mine[0].limits.get("still") if mine else None
+    if still and now - worker.heard > still[0]:
+        return "timeout", f"no sign of progress for {_time(still[0])}, {remedy('still', still[1])}"
+    memory = mine[0].limits.get("memory") if mine else None
+    if memory and (held := worker.memory_mb()) > memory[0]:
+        most, by = memory
+        if by != MACHINE:
+            return "oom", f"took {held:.0f} MiB of memory, the limit is {most:.0f} MiB, {remedy('memory', by)}"
+        if free_mb() < SHORT * memory_mb():
+            share = f"its share is {most:.0f} MiB and the machine ran short"
+            return "oom", f"took {held:.0f} MiB of memory, {share}; use fewer --workers, or raise it by --max-memory"
+    return None
+
+
+def _time(seconds: float) -> str:
+    return duration(seconds) if seconds >= 10 else f"{seconds:.3g} s"
