@@ -19,6 +19,7 @@ import pandas as pd
 
 from bench.automatic import AUTOMATIC, EXCESS, FLOOR, FLOOR_SD
 from bench.codehash import code_hash
+from bench.csv_text import csv_text
 from bench.kinds import KINDS
 from bench.stats import excess
 
@@ -314,8 +315,8 @@ def is_current(folder: Path, cells: pd.DataFrame, records: pd.DataFrame, about: 
 
 def _texts(cells: pd.DataFrame, records: pd.DataFrame, about: Mapping[str, Any]) -> dict[str, str]:
     return {
-        "tables/cells.csv": cells.to_csv(index=False, lineterminator="\n"),
-        "tables/records.csv": records.to_csv(index=False, lineterminator="\n", float_format="%.9g"),
+        "tables/cells.csv": csv_text(cells),
+        "tables/records.csv": csv_text(records, "%.9g"),
         "suite.json": json.dumps(about, indent=1, default=_plain, ensure_ascii=False) + "\n",
     }
 

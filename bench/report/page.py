@@ -16,7 +16,7 @@ from bench.report.claims import claims
 from bench.report.failures import failure_groups, failures
 from bench.report.figures import draw_figures
 from bench.report.results import Results, Score, load_results
-from bench.report.tables import compact, escape, headline_text, markdown, plain_table, published_text, write_tables
+from bench.report.tables import compact, escape, headline_text, linked, markdown, plain_table, prose, published_text, write_tables
 from bench.stats import seeds_needed
 from bench.words import duration
 
@@ -81,7 +81,7 @@ def _render(about: Mapping[str, Any]) -> str:
         loader=FileSystemLoader(Path(__file__).parent), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
         keep_trailing_newline=True, autoescape=False,
     )  # fmt: skip
-    templates.filters["text"] = escape
+    templates.filters |= {"text": escape, "linked": linked, "prose": prose}
     text = templates.get_template(TEMPLATE).render(about)
     lines = [line.rstrip() for line in text.splitlines()]
     kept = [line for i, line in enumerate(lines) if line or (i and lines[i - 1])]

@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from bench.automatic import AUTOMATIC, EXCESS, FLOOR, FLOOR_SD, SUFFIXES
+from bench.csv_text import read_csv
 from bench.errors import StoreError
 from bench.nfe import largest
 from bench.stats import is_excess, is_solver_axis, over_seeds
@@ -168,8 +169,8 @@ def load_results(folder: Path) -> Results:
     """Read suite.json, tables/cells.csv and tables/records.csv of one run."""
     try:
         suite = json.loads((folder / "suite.json").read_text(encoding="utf-8"))
-        cells = _read_csv(folder / "tables" / "cells.csv")
-        records = _read_csv(folder / "tables" / "records.csv")
+        cells = read_csv(folder / "tables" / "cells.csv")
+        records = read_csv(folder / "tables" / "records.csv")
     except (OSError, ValueError) as error:
         raise StoreError(f"{folder}: no results that can be read ({error}); run the suite first") from error
     missing = [axis for axis in ("cell", "seed", "status", *suite["axes"]) if axis not in cells]
@@ -216,11 +217,6 @@ def file_part(text: str) -> str:
     """Text as a part of a file's name: letters, digits, `.`, `_` and single dashes."""
     kept = "".join(c if c.isascii() and (c.isalnum() or c in "._") else "-" for c in text)
     return "-".join(part for part in kept.split("-") if part) or "value"
-
-
-def _read_csv(file: Path) -> pd.DataFrame:
-    """All columns as text: a label may be `none`, `nan` or `007` and stays what it is."""
-    return pd.read_csv(file, dtype=str, keep_default_na=False, encoding="utf-8")
 
 
 def _combine(cells: pd.DataFrame, axes: Sequence[str]) -> pd.Series[int]:
