@@ -1,9 +1,9 @@
-"""Tables as CSV text and back, with no cell that a spreadsheet would take for a formula.
+r"""Tables as CSV text and back, with no cell that a spreadsheet would take for a formula.
 
 A text that begins as a formula does (`=`, `+`, `-`, `@`, a tab, a line's end, or the wide forms of the signs) gets an
 apostrophe in front, and so does one that begins with an apostrophe; reading takes one apostrophe off. A text that is a
-number, such as the label `-0.3`, is no formula and stays, as numbers do. Line ends inside a text become `\\n`: a lone
-`\\r` would end the row, since it is not put in quotes.
+number, such as the label `-0.3`, is no formula and stays, as numbers do. Line ends inside a text become `\n`: a lone
+`\r` would end the row, since it is not put in quotes.
 """
 
 from __future__ import annotations

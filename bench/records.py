@@ -245,6 +245,7 @@ def page(
         "claims": [_claim(claim, shown) for claim in suite.claims],
         "published": [_published(number, shown) for number in suite.published],
         "exclusions": [{"where": e.where, "because": e.because, "cells": e.count} for e in suite.exclusions],
+        "plugins": [{"file": plugin.file, "sha256": plugin.sha256} for plugin in suite.plugins],
         "metrics": [metric.name for metric in suite.metrics],
         "values": values,
         "provenance": dict(provenance),

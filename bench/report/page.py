@@ -16,7 +16,17 @@ from bench.report.claims import claims
 from bench.report.failures import failure_groups, failures
 from bench.report.figures import draw_figures
 from bench.report.results import Results, Score, load_results
-from bench.report.tables import compact, escape, headline_text, linked, markdown, plain_table, prose, published_text, write_tables
+from bench.report.tables import (
+    compact,
+    escape,
+    headline_text,
+    linked,
+    markdown,
+    plain_table,
+    prose,
+    published_text,
+    write_tables,
+)
 from bench.stats import seeds_needed
 from bench.words import duration
 
@@ -159,6 +169,8 @@ def _provenance(results: Results) -> list[tuple[str, str]]:
     threads = sorted({int(count) for count in records["threads"].dropna()})
     rows += [("device", ", ".join(devices))] if devices else []
     rows += [("threads per job", ", ".join(map(str, threads)))] if threads else []
+    plugins = [f"{each['file']} (sha256 {each['sha256'][:12]})" for each in results.suite.get("plugins") or []]
+    rows += [("plugins", ", ".join(plugins))] if plugins else []
     rows += [(key, str(value)) for key, value in given.items() if key not in DATED and value not in (None, "")]
     return rows
 
