@@ -51,6 +51,11 @@ MOST_BYTES = MIB
 """The largest file; a long suite has a hundredth of it."""
 
 RESERVED = ("store",)
+PAIRED_MAX = 10_000_000
+"""Most claims and published numbers, times cells: some seconds of pairing."""
+
+ALL_CELLS_MAX = 500_000
+"""Most cells of all profiles together, each of which is checked."""
 
 
 def load_suite(
@@ -102,9 +107,14 @@ def _suites(
     """
     readers = {name: _Reader(version, tables, faults, sure) for name, version in versions.items()}
     suites: dict[str | None, Suite | None] = {}
+    count = 0
     for name, reader in readers.items():
         with faults.within("" if name is None else f"in profile {name}: "):
-            suites[name] = reader.suite(file, name)
+            suites[name] = suite = reader.suite(file, name)
+        count += len(suite.cells) if suite else 0
+        if count > ALL_CELLS_MAX:
+            faults.add(reader.root.place, f"more than {ALL_CELLS_MAX:,} cells in all profiles together")
+            break
     return suites
 
 
@@ -196,6 +206,10 @@ class _Reader:
         if not self.values.sure and not all(resolved(config) for held in cells.configs.values() for config in held):
             return None
         cells, exclusions = self._exclude(cells, excluded)
+        if cells and (len(drafts) + len(reported)) * len(cells) > PAIRED_MAX:
+            what = f"{len(drafts) + len(reported):,} claims and published numbers over {len(cells):,} cells"
+            self.faults.add(self.root.place, f"{what}; the product is at most {PAIRED_MAX:,}")
+            return None
         paired = self._paired(drafts, cells, self.dimensions)
         matched = [match(draft, cells, self.faults) for draft in reported] if cells else []
         if cells is None or len(self.faults):
@@ -254,14 +268,14 @@ class _Reader:
                 return tuple(range(int(node.plain)))
             wanted = f"a number of seeds from 1 to {SEEDS_MAX:,}, or a list of seeds"
             self.faults.add(node.place, f"must be {wanted}, got {shown(node.plain)}")
-        seeds: list[int] = []
+        seeds: dict[int, None] = {}
         for item in items:
             if not _whole(item, 0, 2**63 - 1):
                 self.faults.add(item.place, f"a seed is a whole number from 0, got {shown(item.plain)}")
             elif item.plain in seeds:
                 self.faults.add(item.place, f"seed {item.plain} is listed twice")
             else:
-                seeds.append(item.plain)
+                seeds[item.plain] = None
         return tuple(seeds)
 
     def _metrics(self) -> list[Config]:
