@@ -311,8 +311,8 @@ def _read(file: Path, name: str) -> bytes:
     except (OSError, ValueError) as error:
         said, path = getattr(error, "strerror", error), str(file.absolute())
         raise Unavailable(
-            f"{path if path.isprintable() else repr(path)}: the weights of {name} cannot be read: {said}; give the path "
-            "of a file that can, from the folder where bench runs"
+            f"{path if path.isprintable() else repr(path)}: the weights of {name} cannot be read: {said}; give the "
+            "path of a file that can, from the folder where bench runs"
         ) from error
 
 
