@@ -38,6 +38,15 @@ OnlyOption = Annotated[
     typer.Option("--only", metavar="FACTOR=VALUE", help="run these cells only; may be repeated"),
 ]
 
+AllowOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--allow-plugin",
+        metavar="PATH",
+        help="run plugins that lie here, outside the suite's folder; may be repeated",
+    ),
+]
+
 
 @app.callback(invoke_without_command=True)
 def _main(
@@ -70,6 +79,7 @@ def run(
     memory: Annotated[
         str | None, typer.Option("--max-memory", metavar="MIB", help="stop a job that takes more; or such as 4GB")
     ] = None,
+    allow: AllowOption = None,
 ) -> None:
     """Run suites: do what is missing, then write tables, figures and the report."""
     if stale not in {"redo", "keep"}:
@@ -82,7 +92,7 @@ def run(
     engine = LocalEngine(workers)
     engine.warm_up()  # loads torch in the fork server while this process loads it too
     status = OK
-    for suite in [_load(name, profile, only) for name in suites]:
+    for suite in [_load(name, profile, only, allow) for name in suites]:
         status = max(status, _run(suite, engine, device, results, stale == "keep", fail_fast, bool(only), limits))
         if status == INTERRUPTED:
             break
@@ -96,13 +106,14 @@ def plan(
     only: OnlyOption = None,
     results: ResultsDir = Path("results"),
     workers: Annotated[int | None, typer.Option("--workers", min=1)] = None,
+    allow: AllowOption = None,
 ) -> None:
     """Show what a run would do: cells, distinct jobs, what is stored already, how long the rest will take."""
     from bench.execute import Estimator, LocalEngine
     from bench.execute.driver import look_up
     from bench.kinds import KINDS
 
-    for suite in [_load(name, profile, only) for name in suites]:
+    for suite in [_load(name, profile, only, allow) for name in suites]:
         store, provenance = _store(results), _provenance()
         laid = _plan(suite, provenance, _device("auto"))
         found = look_up(laid, store)
@@ -316,10 +327,10 @@ def _suite_file(name: str) -> Path:
     return file
 
 
-def _load(name: str, profile: str | None, only: list[str] | None) -> Suite:
+def _load(name: str, profile: str | None, only: list[str] | None, allow: list[Path] | None) -> Suite:
     from bench.suite import load_suite
 
-    return load_suite(_suite_file(name), profile, tuple(only or ()))
+    return load_suite(_suite_file(name), profile, tuple(only or ()), tuple(allow or ()), err.print)
 
 
 def _plan(suite: Suite, provenance: dict[str, Any], device: str) -> Plan:

@@ -13,7 +13,7 @@ import hashlib
 import json
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from typing import Any, Literal
@@ -29,7 +29,7 @@ from bench.inputs import INPUTS
 from bench.metrics import METRICS
 from bench.nets import NETS
 from bench.paths import PATHS
-from bench.plugins import claim, load_plugin
+from bench.plugins import Bundle, claim, load_plugin, read_plugin
 from bench.solvers import SOLVERS
 
 Plain = str | int | float | bool | None | list[Any] | dict[str, Any]
@@ -139,18 +139,24 @@ class Problem:
 class Tables:
     """The components that one suite may name: the package's, installed entry points' and its plugins'."""
 
-    def __init__(self, plugins: tuple[str, ...] = ()) -> None:
-        self.plugins = plugins
+    def __init__(self, plugins: Sequence[str | Bundle] = ()) -> None:
         self._built: dict[Config, Any] = {}
         self.rooms: dict[str, dict[str, type]] = {kind: dict(room.table) for kind, room in ROOMS.items()}
         for entry in entry_points(group="flowbench"):
             self._add(entry.load(), f"entry point {entry.name}")
         self.loaded: dict[str, str] = {}
         """The module that each plugin file was, by content: a worker must find the same."""
-        for file in plugins:
-            module = load_plugin(file)
+        for plugin in plugins:
+            bundle = read_plugin(plugin) if isinstance(plugin, str) else plugin
+            file = plugin if isinstance(plugin, str) else plugin.file
+            module = load_plugin(bundle, file)
             self.loaded[file] = module.__name__
             self._add(module, file)
+
+    @property
+    def plugins(self) -> tuple[str, ...]:
+        """The plugin files."""
+        return tuple(self.loaded)
 
     def _add(self, module: types.ModuleType, origin: str) -> None:
         found = 0

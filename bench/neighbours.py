@@ -8,12 +8,19 @@ import importlib.util
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from importlib.machinery import PathFinder, all_suffixes
+from importlib.machinery import EXTENSION_SUFFIXES, PathFinder, all_suffixes
 from pathlib import Path
 
+from bench.foreign import MIB, read_foreign
 from bench.syntax import OPAQUE, absolute, literal_import
 
 PACKAGE = "bench"
+MOST_BYTES = MIB
+"""The largest plugin, and the largest Python file beside it: ten of it take Python 1 GiB and more to parse."""
+
+MOST_COMPILED = 2**10 * MIB
+"""The largest compiled one."""
+
 INSTALLED = {"site-packages", "dist-packages"}
 """Folders of installed distributions are called so."""
 
@@ -33,7 +40,7 @@ class Found:
             return None
         try:
             return ast.parse(self.source)
-        except (SyntaxError, ValueError):
+        except (SyntaxError, ValueError, MemoryError, RecursionError):  # the last two: nested too deeply
             return None
 
 
@@ -189,12 +196,15 @@ def _located(name: str, roots: Iterable[Path]) -> Found | None:
         return None
     for root in roots:
         base = root.joinpath(*name.split("."))
-        if (base / "__init__.py").is_file():
-            return Found(base / "__init__.py", (base / "__init__.py").read_bytes(), package=True)
+        init = base / "__init__.py"
+        if init.is_file():
+            return Found(init, read_foreign(init, MOST_BYTES), package=True)
         for suffix in all_suffixes():
             path = base.with_name(base.name + suffix)
             if path.is_file():
-                return Found(path, path.read_bytes())
+                return Found(
+                    path, path.read_bytes() if suffix in EXTENSION_SUFFIXES else read_foreign(path, MOST_BYTES)
+                )
         if base.is_dir():
             return Found(None, package=True)
     return None

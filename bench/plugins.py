@@ -26,7 +26,8 @@ from pathlib import Path
 from weakref import WeakKeyDictionary
 
 from bench.errors import ComponentError
-from bench.neighbours import Found, Search, mapped
+from bench.foreign import read_foreign
+from bench.neighbours import MOST_BYTES, Found, Search, mapped
 from bench.syntax import plain_text
 
 PLUGIN = "bench_plugin_"
@@ -49,6 +50,22 @@ class Bundle:
         """The package of its neighbours; not the plugin itself, whose names an import of one would overwrite."""
         return f"{self.name}_beside"
 
+    @property
+    def sha256(self) -> str:
+        """What these files hold: of a plugin alone that file's own hash, else of a list of all, as sha256sum has it."""
+        lines = [f"{hashlib.sha256(found.source).hexdigest()}  {name}" for name, found in sorted(self._all.items())]
+        return lines[0][:64] if len(lines) == 1 else hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+    @property
+    def file(self) -> str:
+        """The plugin's own file."""
+        return str(self.private[""].path)
+
+    @property
+    def files(self) -> list[Path]:
+        """The plugin and its neighbours, links followed."""
+        return [found.path.resolve() for found in self.private.values() if found.path]
+
     @functools.cached_property
     def _all(self) -> dict[str, Found]:
         """With what is found on sys.path, which the plugin may have changed since it was read."""
@@ -70,13 +87,13 @@ _BUNDLES: dict[str, Bundle] = {}
 _MADE: WeakKeyDictionary[type, str] = WeakKeyDictionary()
 
 
-def load_plugin(file: str) -> types.ModuleType:
-    """Import a plugin file once per path and content, its neighbours' included."""
+def read_plugin(file: str) -> Bundle:
+    """A plugin file and its neighbours as they are now; nothing of them is run."""
     path = Path(file)
     try:
-        source = path.read_bytes()
-    except OSError as error:
-        raise ComponentError(f"{file}: the plugin cannot be read: {error.strerror}") from error
+        source = read_foreign(path, MOST_BYTES)
+    except (OSError, ValueError) as error:
+        raise ComponentError(f"{file}: the plugin cannot be read: {getattr(error, 'strerror', error)}") from error
     if path.suffix != ".py":
         raise ComponentError(f"{file}: a plugin is a Python file, its name ending in .py")
     path = path.resolve()
@@ -87,19 +104,26 @@ def load_plugin(file: str) -> types.ModuleType:
         content += [f"{name}:{_plain(found)}" for name, found in sorted(search.elsewhere(private).items())]
     except OSError as error:
         raise ComponentError(f"{file}: what it imports cannot be read: {error.filename}: {error.strerror}") from error
+    except (RecursionError, MemoryError) as error:
+        raise ComponentError(f"{file}: nested too deeply to be read as Python") from error
     digest = hashlib.sha256("\n".join([str(path), *content]).encode()).hexdigest()[:12]
     spelled = PLUGIN + re.sub(r"\W", "_", path.stem)
-    name = f"{spelled}_{digest}"
-    if name in sys.modules:
-        return sys.modules[name]
-    bundle = Bundle(name, spelled, search, private)
+    return Bundle(f"{spelled}_{digest}", spelled, search, private)
+
+
+def load_plugin(plugin: str | Bundle, shown: str = "") -> types.ModuleType:
+    """Import a plugin, by its file or as it was read, once per path and content, its neighbours' included."""
+    bundle = read_plugin(plugin) if isinstance(plugin, str) else plugin
+    if bundle.name in sys.modules:
+        return sys.modules[bundle.name]
     _BUNDLES.update({bundle.name: bundle, bundle.beside: bundle})
     if _FINDER not in sys.meta_path:
         sys.meta_path.insert(0, _FINDER)
     try:
-        return importlib.import_module(name)
+        return importlib.import_module(bundle.name)
     except (Exception, SystemExit) as error:
-        raise ComponentError(f"{file}: the plugin fails on import: {_words(error, bundle)}") from error
+        said = _words(error, bundle)
+        raise ComponentError(f"{shown or bundle.file}: the plugin fails on import: {said}") from error
 
 
 @functools.cache

@@ -19,6 +19,7 @@ import pandas as pd
 
 from bench.automatic import AUTOMATIC, EXCESS, FLOOR, FLOOR_SD
 from bench.codehash import code_hash
+from bench.csv_text import csv_text
 from bench.errors import StoreError
 from bench.kinds import KINDS
 from bench.stats import excess
@@ -247,6 +248,7 @@ def page(
         "claims": [_claim(claim, shown) for claim in suite.claims],
         "published": [_published(number, shown) for number in suite.published],
         "exclusions": [{"where": e.where, "because": e.because, "cells": e.count} for e in suite.exclusions],
+        "plugins": [{"file": plugin.file, "sha256": plugin.sha256} for plugin in suite.plugins],
         "metrics": [metric.name for metric in suite.metrics],
         "values": values,
         "provenance": dict(provenance),
@@ -315,8 +317,8 @@ def _as_read(about: Mapping[str, Any]) -> dict[str, Any]:
 
 def _texts(cells: pd.DataFrame, records: pd.DataFrame) -> dict[str, bytes]:
     texts = {
-        "tables/cells.csv": cells.to_csv(index=False, lineterminator="\n"),
-        "tables/records.csv": records.to_csv(index=False, lineterminator="\n", float_format="%.9g"),
+        "tables/cells.csv": csv_text(cells),
+        "tables/records.csv": csv_text(records, "%.9g"),
     }
     return {name: text.encode("utf-8", "backslashreplace") for name, text in texts.items()}
 

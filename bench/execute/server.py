@@ -23,9 +23,12 @@ ENVIRONMENT = {
     "MALLOC_MMAP_THRESHOLD_": "33554432",  # 32 MiB, the most that glibc takes
     "MALLOC_TRIM_THRESHOLD_": "1073741824",
     "THP_MEM_ALLOC_ENABLE": "1",
+    # Python starts the server with `-c`, for which it would put the working directory first among its folders.
+    "PYTHONSAFEPATH": "1",
 }
 """Environment that the fork server starts with: one thread a library (a job that wants more asks torch for them),
-and memory that stays with the process, in huge pages where the system has them."""
+memory that stays with the process, in huge pages where the system has them, and nothing imported from the working
+directory."""
 
 TRIES = 3
 """Fork servers that may die one after the other before a run gives up."""
@@ -104,15 +107,19 @@ def _uninterrupted() -> Iterator[None]:
 
 @contextmanager
 def _main_hidden() -> Iterator[None]:
-    """Keep children from importing the console script again: twenty times the cost of a fork."""
-    main = sys.modules["__main__"]
+    """Keep children from importing the console script again (twenty times the cost of a fork), and from the working
+    directory, which is "" in the path of a driver that is no script.
+    """
+    main, path = sys.modules["__main__"], sys.path
     hidden: dict[str, object] = {
         name: main.__dict__.pop(name) for name in ("__spec__", "__file__") if name in main.__dict__
     }
     main.__spec__ = None
+    sys.path = [place for place in path if place]
     try:
         yield
     finally:
+        sys.path = path
         main.__dict__.update(hidden)
 
 

@@ -21,6 +21,7 @@ from bench.errors import JobError, PluginChanged, StoreError
 from bench.execute.protocol import Work
 from bench.inputs import FLOOR_INPUTS, INPUTS
 from bench.kinds import KINDS
+from bench.plugins import read_plugin
 from bench.score import Fetched
 from bench.stages import STAGES
 from bench.store import disk, write_array
@@ -178,8 +179,8 @@ def _save(weights: Weights, file: Path) -> None:
 
 @functools.cache
 def _tables(plugins: tuple[tuple[str, str], ...]) -> Tables:
-    tables = Tables(tuple(file for file, _ in plugins))
-    for file, planned in plugins:
-        if tables.loaded[file] != planned:  # its numbers would be stored as those of the code that was planned
+    bundles = [read_plugin(file) for file, _ in plugins]
+    for bundle, (file, planned) in zip(bundles, plugins, strict=True):
+        if bundle.name != planned:  # its numbers would be stored as those of the code that was planned and named
             raise PluginChanged(f"{file}, or a file that it imports, changed while the run was under way; run it again")
-    return tables
+    return Tables(bundles)

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from bench.errors import JobError, Unavailable, Undefined
+from bench.foreign import MIB, read_foreign
 from bench.interfaces import Dataset, Preparation
 from bench.seeds import address, stream
 
@@ -40,6 +41,9 @@ WEIGHTS = Path(__file__).parent / "lenet64.safetensors"
 
 WEIGHTS_SHA256 = "b39b4a3513b160301c9c731f8c375cbebe19a99e82c07b95c3232dca6953c486"
 """SHA-256 of that file. It stands in the code so that other weights make stored scores stale."""
+
+MOST_BYTES = 512 * MIB
+"""The largest file of weights; Inception's has 92 MB."""
 
 CLASSES = 10
 FEATURES = 64
@@ -257,14 +261,14 @@ def tag(name: ExtractorName, weights: str | None = None) -> str:
     try:
         about = Path(weights).stat()
         return f"{name}@{_digest(weights, about.st_mtime_ns, about.st_size)[:6]}"
-    except OSError:
+    except (OSError, ValueError):  # a name with a NUL in it is no file's
         return name
 
 
 @functools.cache
 def _digest(file: str, changed: int, size: int) -> str:
     """SHA-256 of a file as it was when it was last changed."""
-    return hashlib.sha256(Path(file).read_bytes()).hexdigest()
+    return hashlib.sha256(read_foreign(file, MOST_BYTES)).hexdigest()
 
 
 def _lenet64(weights: str | None) -> tuple[str, Lenet64]:
@@ -303,11 +307,12 @@ def _state_digest(weights: str | None) -> str:
 
 def _read(file: Path, name: str) -> bytes:
     try:
-        return file.read_bytes()
-    except OSError as error:
+        return read_foreign(file, MOST_BYTES)
+    except (OSError, ValueError) as error:
+        said, path = getattr(error, "strerror", error), str(file.absolute())
         raise Unavailable(
-            f"{file.absolute()}: the weights of {name} cannot be read: {error.strerror}; give the path of a file that "
-            "can, from the folder where bench runs"
+            f"{path if path.isprintable() else repr(path)}: the weights of {name} cannot be read: {said}; give the "
+            "path of a file that can, from the folder where bench runs"
         ) from error
 
 

@@ -19,7 +19,17 @@ from bench.report.failures import failure_groups, failures
 from bench.report.figures import draw_figures
 from bench.report.results import Results, Score, load_results
 from bench.report.seal import PAGE, REMEDY, SUITE, is_sealed, lay_out
-from bench.report.tables import compact, escape, headline_text, markdown, plain_table, published_text, table_files
+from bench.report.tables import (
+    compact,
+    escape,
+    headline_text,
+    linked,
+    markdown,
+    plain_table,
+    prose,
+    published_text,
+    table_files,
+)
 from bench.stats import seeds_needed
 from bench.words import duration
 
@@ -100,7 +110,7 @@ def _render(about: Mapping[str, Any]) -> str:
         loader=FileSystemLoader(Path(__file__).parent), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
         keep_trailing_newline=True, autoescape=False,
     )  # fmt: skip
-    templates.filters["text"] = escape
+    templates.filters |= {"text": escape, "linked": linked, "prose": prose}
     text = templates.get_template(TEMPLATE).render(about)
     lines = [line.rstrip() for line in text.splitlines()]
     kept = [line for i, line in enumerate(lines) if line or (i and lines[i - 1])]
@@ -178,6 +188,8 @@ def _provenance(results: Results) -> list[tuple[str, str]]:
     threads = sorted({int(count) for count in records["threads"].dropna()})
     rows += [("device", ", ".join(devices))] if devices else []
     rows += [("threads per job", ", ".join(map(str, threads)))] if threads else []
+    plugins = [f"{each['file']} (sha256 {each['sha256'][:12]})" for each in results.suite.get("plugins") or []]
+    rows += [("plugins", ", ".join(plugins))] if plugins else []
     rows += [(key, str(value)) for key, value in given.items() if key not in DATED and value not in (None, "")]
     return rows
 

@@ -7,7 +7,6 @@ a time that was taken on several devices, becomes one column for each: such numb
 from __future__ import annotations
 
 import functools
-import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from bench.automatic import AUTOMATIC, EXCESS, FLOOR, FLOOR_SD, SUFFIXES
+from bench.csv_text import read_csv
 from bench.errors import Corrupt, StoreError
 from bench.nfe import largest
 from bench.report.seal import REMEDY, SUITE, TABLES, read_suite, read_table
@@ -170,7 +170,7 @@ def load_results(folder: Path) -> Results:
     folder = folder.absolute()
     try:
         suite = read_suite(folder)
-        cells, records = (_read_csv(read_table(folder, name, suite)) for name in TABLES)
+        cells, records = (read_csv(read_table(folder, name, suite)) for name in TABLES)
     except Corrupt:
         raise
     except FileNotFoundError:
@@ -230,11 +230,6 @@ def file_part(text: str) -> str:
     """Text as a part of a file's name: letters, digits, `.`, `_` and single dashes."""
     kept = "".join(c if c.isascii() and (c.isalnum() or c in "._") else "-" for c in text)
     return "-".join(part for part in kept.split("-") if part) or "value"
-
-
-def _read_csv(content: bytes) -> pd.DataFrame:
-    """All columns as text: a label may be `none`, `nan` or `007` and stays what it is."""
-    return pd.read_csv(io.BytesIO(content), dtype=str, keep_default_na=False, encoding="utf-8")
 
 
 def _combine(cells: pd.DataFrame, axes: Sequence[str]) -> pd.Series[int]:

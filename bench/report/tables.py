@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import pandas as pd
 from tabulate import tabulate
 
+from bench.csv_text import csv_text
 from bench.report.claims import claims, claims_text
 from bench.report.failures import failure_groups, failures
 from bench.report.results import Results, Score
@@ -35,8 +36,7 @@ def table_files(results: Results) -> dict[str, str]:
         if numbers.empty:
             continue
         words = [*results.axes, *_words(text)]
-        csv = numbers.to_csv(index=False, float_format="%.10g", lineterminator="\n")
-        files |= {f"tables/{name}.csv": csv, f"tables/{name}.md": markdown(text, words)}
+        files |= {f"tables/{name}.csv": csv_text(numbers, "%.10g"), f"tables/{name}.md": markdown(text, words)}
     return files
 
 
@@ -182,10 +182,26 @@ def markdown(table: pd.DataFrame, text_columns: Sequence[str] = ()) -> str:
 
 def escape(text: str) -> str:
     """Text for a Markdown cell or sentence: one line, and nothing in it taken for markup."""
-    line = " ".join(text.split())
+    return _inert(" ".join(text.split()))
+
+
+def linked(text: str) -> str:
+    """Text inside the brackets of a link or a picture, which no bracket of its own closes."""
+    return escape(text).replace("]", "\\]")
+
+
+def prose(text: str) -> str:
+    """Sentences of ours, in which `code` stays code and nothing else, such as a device's name, is taken for markup."""
+    *parts, last = " ".join(text.split()).split("`")
+    if len(parts) % 2:
+        parts, last = parts[:-1], f"{parts[-1]}`{last}"
+    return "`".join([*(part if i % 2 else _inert(part) for i, part in enumerate(parts)), _inert(last)])
+
+
+def _inert(text: str) -> str:
     for sign in "\\`*|~$[":
-        line = line.replace(sign, "\\" + sign)
-    return line.replace("&", "&amp;").replace("<", "&lt;")
+        text = text.replace(sign, "\\" + sign)
+    return text.replace("&", "&amp;").replace("<", "&lt;")
 
 
 def plain_table(table: pd.DataFrame, width: int) -> str:

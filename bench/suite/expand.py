@@ -24,7 +24,12 @@ from bench.suite.reader import Node, as_list, as_mapping
 from bench.suite.values import Key, Value, Values, label_of, merged, read_key, resolved
 from bench.words import quoted, shown, unknown
 
-CELLS_MAX = 1_000_000
+CELLS_MAX = 100_000
+"""Most cells of a suite: so many are planned in ten seconds, within 1 GiB."""
+
+AXES_MAX = 32
+"""Most dimensions of a product, as NumPy has them."""
+
 Ints = NDArray[np.int32]
 
 
@@ -103,6 +108,9 @@ class Expansion:
         place = self.dimensions[0].place if self.dimensions else root
         if count > CELLS_MAX:
             self.faults.add(place, f"{count:,} cells (seeds included); a suite has at most {CELLS_MAX:,}")
+            return None
+        if len(shape) > AXES_MAX:
+            self.faults.add(place, f"{len(shape)} axes; a suite has at most {AXES_MAX}")
             return None
         points = np.unravel_index(np.arange(math.prod(shape)), shape) if shape else ()
         self._say_unused(included)

@@ -9,13 +9,16 @@ include: [{factor: value, label: {axis: text}}]     cells of their own, laid on 
 exclude: [{where: selector, because: text}]
 metrics: [wasserstein, {name: mmd, bandwidths: 3}]
 claims, published, profiles      see the modules of these names
-plugins: [my_paths.py]          files beside the suite
+plugins: [my_paths.py]          files below the suite's folder
 limits: {minutes: 30, still: 10, memory: 4 GB}      what one job may take; no part of any result
+
+A plugin is code. It is run only where nothing else is wrong with the file as far as that can be told without it, and
+not before it has been named.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -24,12 +27,14 @@ import numpy as np
 from bench.automatic import reserved
 from bench.components import FACTORS, Config, Tables
 from bench.errors import ComponentError, UsageError
+from bench.foreign import MIB, read_foreign
 from bench.limits import MEANINGS, Limit, read_limit
 from bench.suite.axes import Dimension, read_dimensions
 from bench.suite.claims import Draft, pair, read_claims, renumbered, value_names
 from bench.suite.expand import Expansion, read_included
 from bench.suite.faults import Faults, Place
-from bench.suite.model import Cells, Claim, Exclusion, Suite, selector_text
+from bench.suite.model import Cells, Claim, Exclusion, Plugin, Suite, selector_text
+from bench.suite.plugins import Named, read_plugins
 from bench.suite.profiles import NAME, NAMES, PLAIN, read_profiles
 from bench.suite.published import match, read_published
 from bench.suite.published import renumbered as kept_cells
@@ -44,19 +49,80 @@ KEYS = (
 )  # fmt: skip
 EXCLUSION = ("where", "because")
 SEEDS_MAX = 100_000
+MOST_BYTES = MIB
+"""The largest file; a long suite has a hundredth of it."""
+
 RESERVED = ("store",)
+PAIRED_MAX = 10_000_000
+"""Most claims and published numbers, times cells: some seconds of pairing."""
+
+ALL_CELLS_MAX = 500_000
+"""Most cells of all profiles together, each of which is checked."""
 
 
-def load_suite(file: str | Path, profile: str | None = None, only: Sequence[str] = ()) -> Suite:
+def load_suite(
+    file: str | Path,
+    profile: str | None = None,
+    only: Sequence[str] = (),
+    allow: Sequence[str | Path] = (),
+    notice: Callable[[str], None] = lambda text: None,
+) -> Suite:
     """The suite of a file, in a profile, left with the cells that fit every term of `only`.
 
-    A term is `axis=label` or `path.name=linear`; several values, separated by commas, are alternatives.
+    A term is `axis=label` or `path.name=linear`; several values, separated by commas, are alternatives. `allow`: files
+    or folders outside the suite's own whose plugins may be run; `notice` is told of each plugin before it is.
     Raises SuiteError with every fault of the file, in any of its profiles; UsageError for a file that
     cannot be opened, a profile that it lacks and a term that fits nothing.
     """
-    text = _bytes(file)
     faults = Faults(str(file))
-    start = Place(1, 1, "")
+    root = _root(file, faults)
+    for key, entry in root.value.items() if isinstance(root.value, dict) else ():
+        if key not in KEYS:
+            faults.add(entry.key, unknown("key of a suite", key, KEYS))
+    folder, listed = Path(file).parent, root.get("plugins")
+    plugins = read_plugins(listed, folder, allow, faults)
+    versions: dict[str | None, Node] = {None: root}
+    versions.update(read_profiles(root, faults))
+    tables, sure = Tables(), True
+    if listed:
+        _suites(versions, str(file), tables, faults, sure=False)
+        if len(faults):
+            raise faults.error()
+        _asked(file, profile, versions)
+        tables = _run(plugins, folder, faults, notice)
+        sure = not len(faults)
+    suites = _suites(versions, str(file), tables, faults, sure)
+    if len(faults):
+        raise faults.error()
+    suite = suites[_asked(file, profile, versions)]
+    assert suite is not None
+    suite = replace(suite, plugins=tuple(Plugin(plugin.file, plugin.bundle.sha256) for plugin in plugins))
+    return _narrowed(suite, only) if only else suite
+
+
+def _suites(
+    versions: Mapping[str | None, Node], file: str, tables: Tables, faults: Faults, sure: bool = True
+) -> dict[str | None, Suite | None]:
+    """The suite in each profile; None (and faults) where it is faulty.
+
+    With `sure` false a name that is not known may be a plugin's, and what depends on it is not judged.
+    """
+    readers = {name: _Reader(version, tables, faults, sure) for name, version in versions.items()}
+    suites: dict[str | None, Suite | None] = {}
+    count = 0
+    for name, reader in readers.items():
+        with faults.within("" if name is None else f"in profile {name}: "):
+            suites[name] = suite = reader.suite(file, name)
+        count += len(suite.cells) if suite else 0
+        if count > ALL_CELLS_MAX:
+            faults.add(reader.root.place, f"more than {ALL_CELLS_MAX:,} cells in all profiles together")
+            break
+    return suites
+
+
+def _root(file: str | Path, faults: Faults) -> Node:
+    """The file's mapping. Raises SuiteError where it holds none."""
+    text = _bytes(file)
     try:
         root = read_yaml(text.decode("utf-8-sig"), faults)
     except UnicodeDecodeError as error:
@@ -65,32 +131,15 @@ def load_suite(file: str | Path, profile: str | None = None, only: Sequence[str]
         faults.add(Place(line, column, ""), "not UTF-8; save the file in that encoding")
         raise faults.error() from error
     if root is None or not isinstance(root.value, dict):
-        faults.add(root.place if root else start, "a suite is a mapping of `question`, `base`, `grid` and so on")
+        place = root.place if root else Place(1, 1, "")
+        faults.add(place, "a suite is a mapping of `question`, `base`, `grid` and so on")
         raise faults.error()
-    for key, entry in root.value.items():
-        if key not in KEYS:
-            faults.add(entry.key, unknown("key of a suite", key, KEYS))
-    tables, sure = _plugins(root.get("plugins"), Path(file).parent, faults)
-    versions: dict[str | None, Node] = {None: root}
-    versions.update(read_profiles(root, faults))
-    readers = {name: _Reader(version, tables, faults, sure) for name, version in versions.items()}
-    suites: dict[str | None, Suite | None] = {}
-    for name, reader in readers.items():
-        with faults.within("" if name is None else f"in profile {name}: "):
-            suites[name] = reader.suite(str(file), name)
-    if len(faults):
-        raise faults.error()
-    asked = None if profile == PLAIN else profile
-    if asked not in suites:
-        raise UsageError(f"{file}: {unknown('profile', str(asked), [PLAIN, *filter(None, suites)])}")
-    suite = suites[asked]
-    assert suite is not None
-    return _narrowed(suite, only) if only else suite
+    return root
 
 
 def _bytes(file: str | Path) -> bytes:
     try:
-        return Path(file).read_bytes()
+        return read_foreign(file, MOST_BYTES)
     except (OSError, ValueError) as error:
         said = getattr(error, "strerror", None) or str(error)
         try:
@@ -100,26 +149,25 @@ def _bytes(file: str | Path) -> bytes:
         raise UsageError(f"{file}: {said}. {meant(str(file), beside)}".rstrip()) from error
 
 
-def _plugins(node: Node | None, folder: Path, faults: Faults) -> tuple[Tables, bool]:
-    """Tables with the suite's plugins, and whether all could be loaded."""
-    files: list[str] = []
-    items = as_list(node, faults, "Python files beside the suite") if node else []
-    for item in items:
-        name = as_text(item, faults)
-        if name is None:
-            continue
-        path = name
+def _asked(file: str | Path, profile: str | None, versions: Iterable[str | None]) -> str | None:
+    """The name of the version that is asked for. Raises UsageError where there is none such."""
+    asked = None if profile == PLAIN else profile
+    if asked not in versions:
+        raise UsageError(f"{file}: {unknown('profile', str(asked), [PLAIN, *filter(None, versions)])}")
+    return asked
+
+
+def _run(plugins: Sequence[Named], folder: Path, faults: Faults, notice: Callable[[str], None]) -> Tables:
+    """Run the plugins, each once it has been named; a fault for each that cannot be used."""
+    used = []
+    for plugin in plugins:
+        notice(plugin.said(folder))
         try:
-            path = str((folder / name).resolve())
-            Tables((path,))
-        except (ComponentError, OSError, ValueError) as error:
-            faults.add(item.place, str(error).replace(path, name))
-            continue
-        if path in files:
-            faults.add(item.place, f"{quoted(name)} is listed twice")
-            continue
-        files.append(path)
-    return Tables(tuple(files)), len(files) == len(items)
+            Tables([plugin.bundle])
+            used.append(plugin.bundle)
+        except ComponentError as error:
+            faults.add(plugin.place, str(error).replace(plugin.bundle.file, plugin.file))
+    return Tables(used)
 
 
 @dataclass(frozen=True)
@@ -142,7 +190,7 @@ class _Reader:
         self._check_base()
 
     def suite(self, file: str, profile: str | None) -> Suite | None:
-        """The suite; None (and faults) where there is none to be had."""
+        """The suite; None where there is none to be had: with faults, or where plugins are needed and not there."""
         name, question = self._name(file), self._question()
         seeds, metrics = self._seeds(), self._metrics()
         sure = self.values.sure and all(map(resolved, metrics))
@@ -157,14 +205,20 @@ class _Reader:
         cells = expansion.cells(included, seeds, self.root.place)
         if cells is None:
             return None
+        if not self.values.sure and not all(resolved(config) for held in cells.configs.values() for config in held):
+            return None
         cells, exclusions = self._exclude(cells, excluded)
+        if cells and (len(drafts) + len(reported)) * len(cells) > PAIRED_MAX:
+            what = f"{len(drafts) + len(reported):,} claims and published numbers over {len(cells):,} cells"
+            self.faults.add(self.root.place, f"{what}; the product is at most {PAIRED_MAX:,}")
+            return None
         paired = self._paired(drafts, cells, self.dimensions)
         matched = [match(draft, cells, self.faults) for draft in reported] if cells else []
         if cells is None or len(self.faults):
             return None
         return Suite(
             name, question, file, profile, seeds, expansion.axes, tuple(metrics), tuple(paired),
-            tuple(filter(None, matched)), exclusions, self.tables, cells, limits,
+            tuple(filter(None, matched)), exclusions, self.tables, cells, limits=limits,
         )  # fmt: skip
 
     def _base(self) -> dict[str, Value]:
@@ -216,14 +270,14 @@ class _Reader:
                 return tuple(range(int(node.plain)))
             wanted = f"a number of seeds from 1 to {SEEDS_MAX:,}, or a list of seeds"
             self.faults.add(node.place, f"must be {wanted}, got {shown(node.plain)}")
-        seeds: list[int] = []
+        seeds: dict[int, None] = {}
         for item in items:
             if not _whole(item, 0, 2**63 - 1):
                 self.faults.add(item.place, f"a seed is a whole number from 0, got {shown(item.plain)}")
             elif item.plain in seeds:
                 self.faults.add(item.place, f"seed {item.plain} is listed twice")
             else:
-                seeds.append(item.plain)
+                seeds[item.plain] = None
         return tuple(seeds)
 
     def _metrics(self) -> list[Config]:

@@ -102,6 +102,14 @@ class Published:
     cells: tuple[int, ...]
 
 
+@dataclass(frozen=True)
+class Plugin:
+    """A plugin as the suite names it, and the hash of what it and its neighbours held when it was run."""
+
+    file: str
+    sha256: str
+
+
 @dataclass(frozen=True, eq=False)
 class Suite:
     """One question and its grid of cells. `axes` names the label columns in the file's order."""
@@ -118,6 +126,7 @@ class Suite:
     exclusions: tuple[Exclusion, ...]
     tables: Tables
     cells: Cells
+    plugins: tuple[Plugin, ...] = ()
     limits: Limits = field(default_factory=dict)
 
 

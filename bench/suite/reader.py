@@ -20,7 +20,6 @@ from ruamel.yaml.events import (
     AliasEvent,
     DocumentStartEvent,
     MappingEndEvent,
-    MappingStartEvent,
     ScalarEvent,
     SequenceEndEvent,
     SequenceStartEvent,
@@ -35,6 +34,9 @@ from bench.words import quoted, shown, unknown
 Scalar = str | int | float | bool | None
 DEPTH = 16
 """Deepest nesting; the grammar needs far less, and the walk stays clear of Python's recursion limit."""
+
+EVENTS_MAX = 30_000
+"""Most keys, values and brackets of a file, which take two or three seconds to read."""
 
 
 class Entry(NamedTuple):
@@ -75,6 +77,8 @@ def read_yaml(text: str, faults: Faults) -> Node | None:
     """The document's root, None where it is empty. Raises SuiteError where the text is not YAML."""
     try:
         return _Builder(text, faults).document()
+    except SuiteError:
+        raise
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
@@ -120,8 +124,17 @@ class _Builder:
     """Builds the tree from ruamel's events, and notes what a suite may not contain."""
 
     def __init__(self, text: str, faults: Faults) -> None:
-        self.events: Iterator[Any] = iter(YAML(typ="safe", pure=True).parse(text))
         self.faults = faults
+        self.events: Iterator[Any] = self._bounded(iter(YAML(typ="safe", pure=True).parse(text)))
+
+    def _bounded(self, events: Iterator[Any]) -> Iterator[Any]:
+        """The file's events, as many as a suite may have. Raises SuiteError at the first beyond."""
+        for count, event in enumerate(events):
+            if count > EVENTS_MAX:
+                what = f"more than {EVENTS_MAX:,} keys and values; a long list of seeds is written as their number"
+                self.faults.add(_place(event, ""), what)
+                raise self.faults.error()
+            yield event
 
     def document(self) -> Node | None:
         """The one document's root."""
@@ -154,8 +167,7 @@ class _Builder:
             return Node(place, self._scalar(event, place))
         if depth >= DEPTH:
             self.faults.add(place, f"nested deeper than {DEPTH} levels")
-            self._skip()
-            return Node(place, None)
+            raise self.faults.error()  # what is nested a thousand times deeper would take minutes to pass over
         if isinstance(event, SequenceStartEvent):
             return Node(place, self._list(key, depth))
         return Node(place, self._mapping(key, depth))
@@ -203,20 +215,12 @@ class _Builder:
             return text
         value = scalar(text)
         if isinstance(value, float) and not math.isfinite(value):
-            self.faults.add(place, f"numbers are finite, got {text}")
+            self.faults.add(place, f"numbers are finite, got {shown(text)[1:-1]}")
             return None
         if isinstance(value, int) and abs(value) >= 2**63:
             self.faults.add(place, "whole numbers stay below 2^63")
             return None
         return value
-
-    def _skip(self) -> None:
-        """Pass over a list or mapping whose start has been read."""
-        depth = 1
-        while depth:
-            event = next(self.events)
-            depth += isinstance(event, SequenceStartEvent | MappingStartEvent)
-            depth -= isinstance(event, SequenceEndEvent | MappingEndEvent)
 
 
 def _place(event: Any, key: str) -> Place:

@@ -192,3 +192,58 @@ def test_awkward_numbers_and_labels_can_still_be_drawn(make_run):
     report = write_report(make_run(axes, (0, 1), measure=measure), None)
     assert report.warnings == []
     assert "score_vs_nfe-wasserstein.svg" in report.path.read_text()
+
+
+HOSTILE = [
+    "=cmd()|'x'!A1",
+    "<script>a</script>](http://evil.x) ![a](http://evil.x) | `b` <b>c $d$ & *e*",
+    "@a`",
+    "+b\\|",
+]
+
+
+def test_labels_are_inert_in_tables_pages_and_figures(make_run, tmp_path):
+    from markdown_it import MarkdownIt
+
+    hostile = HOSTILE[1]
+    about = {
+        "question": hostile, "profile": hostile, "provenance": {"cpu": hostile}, "notices": [hostile],
+        "claims": [{"claim": hostile, "metric": hostile, "better": "path: " + hostile, "than": hostile, "by": None,
+                    "margin": None, "at": None, "pairs": [[0, 1]]}],
+        "exclusions": [{"where": hostile, "because": hostile, "cells": 1}], "fixed": {"net.name": hostile},
+        "values": {name: {"unit": hostile, "direction": "lower", "floored": True} for name in ("wasserstein", hostile)},
+        "command": f"bench run `{hostile}\n```\n<script>",
+    }  # fmt: skip
+    measure = lambda cell: {**one_score(cell), hostile: 1.0 + cell["cell"]}  # noqa: E731
+    run = make_run({"path": HOSTILE, "solver.steps": ["5", "20"]}, measure=measure, store=True, **about)
+    report = write_report(run, tmp_path / "store")
+    assert report.warnings == []
+    for page in [report.page, *(run / "tables").glob("*.md")]:
+        tokens = MarkdownIt("commonmark", {"html": True}).enable("table").parse(page.read_text())
+        inside = [token for each in tokens for token in (each, *(each.children or ()))]
+        assert not [token.content for token in inside if token.type.startswith("html")]
+        to = [
+            token.attrs.get("href") or token.attrs.get("src")
+            for token in inside
+            if token.type in {"link_open", "image"}
+        ]
+        assert all(str(link).startswith(("tables/", "figures/", "#")) for link in to)
+        assert len({len(row) for row in _rows(tokens)}) <= 1 or page == report.page
+    for file in (run / "figures").iterdir():
+        tags = {element.tag.rpartition("}")[2] for element in ElementTree.parse(file).iter()}
+        assert not tags & {"script", "b", "a", "foreignObject"}
+    for file in (run / "tables").glob("*.csv"):
+        if file.name not in {"cells.csv", "records.csv"}:  # those are given
+            texts = pd.read_csv(file, dtype=str, keep_default_na=False)
+            assert not [text for text in (*texts, *texts.to_numpy().ravel()) if re.match(r"[=+@\t]|-(?![\d.])", text)]
+
+
+def _rows(tokens):
+    """The cells of each row of a page's tables."""
+    rows = []
+    for token in tokens:
+        if token.type == "tr_open":
+            rows.append([])
+        elif token.type in {"td_open", "th_open"}:
+            rows[-1].append(token)
+    return rows

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import copy
 import json
+import os
+import re
+import resource
+import time
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +141,58 @@ def test_a_missing_file_names_the_nearest(tmp_path: Path) -> None:
         load_suite(tmp_path)
 
 
+def test_what_is_no_regular_file_of_bounded_size_is_not_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo.yaml")
+    (tmp_path / "loop.yaml").symlink_to("loop.yaml")
+    with (tmp_path / "large.yaml").open("wb") as opened:
+        opened.truncate(2**40)
+    said = {"/dev/zero": "regular", "fifo.yaml": "regular", "loop.yaml": "levels", "large.yaml": "larger than 1 MiB"}
+    for name, word in said.items():
+        with pytest.raises(UsageError, match=word):
+            load_suite(tmp_path / name)
+    with pytest.raises(UsageError, match="null"):
+        load_suite("a\0b.yaml")
+
+
+STEPS = ", ".join(map(str, range(1, 1001)))
+CELLS = f"seeds: 100\ngrid: {{solver.steps: [{STEPS}]}}\n"
+CLAIM = "{claim: c, metric: wasserstein, better: {solver.steps: 1}, than: {solver.steps: 2}}"
+LARGE = {
+    "brackets": ("base: " + "[" * 100_000, "nested deeper"),
+    "seeds": (f"seeds: [{', '.join(map(str, range(100_000)))}]", "30,000 keys and values"),
+    "values": (f"base: [{'1,' * 500_000}]", "30,000 keys and values"),
+    "keys": ("".join(f"k{i}: 1\n" for i in range(14_000)), "no key of a suite"),
+    "a word": (f"base: {{solver: {'e' * 1_000_000}}}", "no solver named"),
+    "a number": ("seeds: " + "9" * 500_000, "finite"),
+    "aliases": ("a: &a [1]\n" + "".join(f"b{i}: &b{i} [{'*a, ' * 9}]\n" for i in range(99)), "alias"),
+    "cells": (f"seeds: 1000\ngrid: {{solver.steps: [{STEPS}]}}", "1,000,000 cells .* at most 100,000"),
+    "axes": (f"grid: {{{', '.join(f'net.p{i}: [1]' for i in range(70))}}}", "70 axes; .* at most 32"),
+    "profiles": (CELLS + f"profiles: {{{', '.join(f'p{i}: {{base.net.width: 9}}' for i in range(99))}}}", "in all"),
+    "claims": (CELLS + f"claims: [{', '.join([CLAIM] * 900)}]", "claims .* over 100,000 cells"),
+    "includes": (f"include: [{', '.join(f'{{solver.steps: {i}}}' for i in range(1, 5000))}]", "different cells"),
+}
+
+
+@pytest.mark.parametrize("what", LARGE)
+def test_what_is_beyond_measure_is_refused_within_seconds(tmp_path: Path, what: str) -> None:
+    text, word = LARGE[what]
+    (tmp_path / "s.yaml").write_text(f"question: what?\n{text}")
+    began, held = time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(SuiteError) as caught:
+        load_suite(tmp_path / "s.yaml")
+    assert re.search(word, str(caught.value))
+    assert all(len(fault.message) < 2000 for fault in caught.value.faults)
+    assert time.process_time() - began < 5
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - held < 2**20  # KiB
+
+
+def test_a_name_that_no_file_can_have_is_not_a_traceback(tmp_path: Path) -> None:
+    (tmp_path / "s.yaml").write_text('question: what?\nmetrics: [{name: fid, weights: "a\\0b"}]\n')
+    assert len(load_suite(tmp_path / "s.yaml").cells) == 1
+    (tmp_path / "s.yaml").write_text("question: what?\nmetrics: [{name: fid, weights: /dev/zero}]\n")
+    assert len(load_suite(tmp_path / "s.yaml").cells) == 1
+
+
 def test_the_valid_file_is_valid_with_a_byte_order_mark_and_any_line_ends(tmp_path: Path) -> None:
     sizes = set()
     for content in (VALID.encode(), b"\xef\xbb\xbf" + VALID.encode(), VALID.replace("\n", "\r\n").encode()):
@@ -148,14 +204,18 @@ def test_the_valid_file_is_valid_with_a_byte_order_mark_and_any_line_ends(tmp_pa
 PIECES = (
     r"""
 {} | [] | [[]] | null | true | -1 | 1e400 | 0 | {name: x} | {a: {b: {c: 1}}} | x | '\' | &a 1 | path | solver
-solver.steps | name | label | [x, y] | {x: 1} | "\0" | é | # | - | ? | a: | !!x
+solver.steps | name | label | [x, y] | {x: 1} | "\0" | {name: fid, weights: "a\0b"} | é | # | - | ? | a: | !!x
 """.strip()
     .replace("\n", " | ")
     .split(" | ")
 )
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+MANY = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+"""10,000 in the long run."""
+
+
+@MANY
 @given(data=st.data())
 def test_no_text_raises_anything_but_suite_error(tmp_path: Path, data: st.DataObject) -> None:
     """A valid file with tokens dropped, replaced, doubled or strewn with odd pieces."""
@@ -188,7 +248,7 @@ ODD = [
 KEYS = ["x", "path", "solver.steps", "name", "net.width.x", ".", "seed", "label", "zip"]
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@MANY
 @given(data=st.data())
 def test_no_tree_raises_anything_but_suite_error(tmp_path: Path, data: st.DataObject) -> None:
     """A valid file's tree with values and keys exchanged; JSON is YAML, so that all of it parses."""
@@ -203,6 +263,15 @@ def test_no_tree_raises_anything_but_suite_error(tmp_path: Path, data: st.DataOb
     check(tmp_path / "s.yaml")
 
 
+@pytest.mark.long
+@pytest.mark.parametrize(
+    "test", [test_no_text_raises_anything_but_suite_error, test_no_tree_raises_anything_but_suite_error]
+)
+def test_ten_thousand_files(tmp_path: Path, test: Any) -> None:
+    inner = test.hypothesis.inner_test
+    settings(MANY, max_examples=5000)(given(data=st.data())(inner))(tmp_path=tmp_path)
+
+
 def _places(tree: Any) -> list[tuple[Any, Any]]:
     """Every (container, key) of a tree."""
     items = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()
@@ -211,10 +280,12 @@ def _places(tree: Any) -> list[tuple[Any, Any]]:
 
 def check(file: Path) -> None:
     """The file gives cells, or faults with places, one a line."""
+    began = time.process_time()
     try:
         outcome: SuiteError | Suite = load_suite(file)
     except SuiteError as error:
         outcome = error
+    assert time.process_time() - began < 5
     if isinstance(outcome, Suite):
         assert len(outcome.cells) > 0
     else:
