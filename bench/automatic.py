@@ -43,9 +43,23 @@ SUFFIXES = (FLOOR, FLOOR_SD, EXCESS)
 """Endings of the values that stand beside a score."""
 
 
+TABLES = ("cells", "records", "headline", "failures", "claims", "published")
+"""Tables that a report has beside one for each score."""
+
+COLUMNS = (
+    "cell", "seed", "metric", "value", "unit", "better", "n", "repeats", "status", "reason", "log", "note", "seconds",
+    "device", "threads", "started", "peak_mb", "commit", "dirty", "code", "versions",
+)  # fmt: skip
+"""Columns of the records that are no axis."""
+
+
 def reserved(name: str) -> str | None:
     """Why a value or a metric may not have this name, or None."""
-    if name in AUTOMATIC:
-        return f"{name!r} is a value that every cell has already ({AUTOMATIC[name].unit})"
+    if not (name.isascii() and name.isidentifier()):
+        return f"{name!r} names a file and a column: letters, digits and _ alone, beginning with a letter"
+    if name.lower() in AUTOMATIC:
+        return f"{name!r} is a value that every cell has already ({AUTOMATIC[name.lower()].unit})"
+    if name.lower() in (*TABLES, *COLUMNS):
+        return f"{name!r} is a table of the report or a column of the records"
     ending = next((end for end in SUFFIXES if name.endswith(end)), None)
     return f"names that end in {ending!r} stand beside the score of the name before it" if ending else None

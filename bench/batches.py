@@ -17,7 +17,7 @@ from torch import Tensor
 
 from bench.interfaces import Coupling, Dataset, Net, Path
 from bench.predictions import noise_of
-from bench.seeds import salted, stream
+from bench.seeds import global_stream, salted, stream
 from bench.settings import Training
 from bench.times import training_times
 
@@ -95,7 +95,8 @@ def draw(job: TrainJob, number: int, length: int, spent: Spent | None = None, us
     batch = job.training.batch
     n = length * batch
     used = length if used is None else used
-    x0, x1, labels = _pairs(job, number, n, used * batch, spent or Spent())
+    with global_stream(job.seed, "draw", number, job.replica):  # for one that draws though it is given a generator
+        x0, x1, labels = _pairs(job, number, n, used * batch, spent or Spent())
     xi = torch.zeros(())
     if job.path.noisy:
         xi = torch.randn(n, *job.dataset.shape, generator=stream(job.seed, "path noise", number, job.replica))

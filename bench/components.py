@@ -244,7 +244,8 @@ def _usable_metric(name: str, cls: type[interfaces.Metric], where: str) -> None:
         example = f'values = {{"{cls.__name__.lower()}": Measured(unit, direction)}}'
         raise ComponentError(f"{where}: a metric says what it returns; add {example}")
     for value in (name, *cls.values):
-        if why := reserved(value):
+        why = f"{value!r} is a factor, and so a column of the records" if value in FACTORS else reserved(value)
+        if why:
             raise ComponentError(f"{where}: {why}; choose another name than {value!r}")
     for asked in cls.inputs:
         if asked not in INPUTS:

@@ -11,8 +11,9 @@ BenchError                    anything below; its text names the place, the faul
 └── JobError                  one job ended without a result; carries the status of its record
     ├── Diverged              the loss or the samples are not finite
     ├── NotConverged          a solver stopped before its tolerance
-    ├── WrongShape            a net answers in another shape than it is asked in
+    ├── BadNet                a net that cannot be trained or sampled as it is
     ├── WrongAnswer           a metric's answer is not what it declares, or not finite
+    ├── Exited                code of a job called for the end of its process
     ├── PluginChanged         a plugin is another than when the job was planned
     ├── Unavailable           what the job needs is not on this machine (its cells are skipped)
     │   └── DataMissing       a data set's files are nowhere to be found and cannot be fetched
@@ -95,12 +96,16 @@ class NotConverged(JobError):
     """A numerical solver stopped before it reached its tolerance."""
 
 
-class WrongShape(JobError):
-    """A net answers in another shape than it is asked in, and would train and sample by broadcasting."""
+class BadNet(JobError):
+    """A net that answers in another shape than it is asked in, or is not what it says of itself; it is not trained."""
 
 
 class WrongAnswer(JobError):
     """A metric lacks a value that it declares, or gives one that is not finite."""
+
+
+class Exited(JobError):
+    """A component's code raised SystemExit, which would end the worker and say nothing."""
 
 
 class PluginChanged(JobError):

@@ -150,6 +150,13 @@ class Path(ABC):
         return type(self).d_gamma is not Path.d_gamma
 
     @property
+    def one_target(self) -> bool:
+        """True where both targets are the same by construction: no noise velocity, and none of them written anew."""
+        cls = type(self)
+        plain = cls.velocity is Path.velocity and cls.displacement is Path.displacement
+        return plain and not self.has_noise_velocity
+
+    @property
     def start_scale(self) -> float:
         """Standard deviation of the start law for a standard normal source.
 

@@ -16,7 +16,7 @@ class Kind:
     form: how its result stands in the store, a folder of arrays or a file of numbers. on_device: done where the user
     asked for it, else on the CPU. together: how jobs of the kind share a process: "no" (one process a job), "in turn"
     (short ones, each reported as it ends), "as one" (a cohort of trainings; all of a run's stopwatches in interleaved
-    rounds). alone: only when nothing else runs.
+    rounds). alone: only when nothing else runs. resumes: goes on from a checkpoint after a kill.
     """
 
     name: str
@@ -24,12 +24,13 @@ class Kind:
     on_device: bool
     together: Literal["no", "in turn", "as one"]
     alone: bool
+    resumes: bool = False
 
 
 KINDS: dict[str, Kind] = {
     kind.name: kind
     for kind in (
-        Kind("train", "folder", on_device=True, together="as one", alone=False),
+        Kind("train", "folder", on_device=True, together="as one", alone=False, resumes=True),
         Kind("reference", "folder", on_device=False, together="no", alone=False),
         Kind("prepared", "folder", on_device=False, together="no", alone=False),
         Kind("sample", "folder", on_device=True, together="in turn", alone=False),

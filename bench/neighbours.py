@@ -21,6 +21,12 @@ MOST_BYTES = MIB
 MOST_COMPILED = 2**10 * MIB
 """The largest compiled one."""
 
+LOADERS = {"importlib", "runpy", "imp", "pkgutil", "zipimport"}
+"""Modules whose functions import or run files; one that is imported by its own name may be called in any way."""
+
+HIDDEN_MOST = 1000
+"""Files below a plugin's folder that count at most where it does not tell what it imports."""
+
 INSTALLED = {"site-packages", "dist-packages"}
 """Folders of installed distributions are called so."""
 
@@ -109,7 +115,9 @@ class Search:
             elif wanted:
                 yield wanted
         if importer.tree is not None and _hides(importer.tree):
-            yield from sorted(path.stem for path in self.folder.glob("*.py") if path.stem != self.stem)
+            below = (path.relative_to(self.folder).with_suffix("") for path in self.folder.rglob("*.py"))
+            named = (".".join(each.parts).removesuffix(".__init__") for each in below)
+            yield from sorted(each for each in named if each != self.stem)[:HIDDEN_MOST]
 
     def _follows(self, top: str) -> bool:
         """Whether a module of this name is neither the standard library's, nor ours, nor installed."""
@@ -238,6 +246,8 @@ def _hides(tree: ast.Module) -> bool:
             return True
         if isinstance(node, ast.Name) and node.id in OPAQUE:
             return True
-        if isinstance(node, ast.Attribute) and node.attr in ("run_path", "spec_from_file_location"):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] in LOADERS:
+            return True
+        if isinstance(node, ast.Attribute) and node.attr in ("run_path", "run_module", "spec_from_file_location"):
             return True
     return False

@@ -18,7 +18,7 @@ import numpy as np
 from bench.codehash import code_hash
 from bench.components import Config, Tables, choice, parameter_names
 from bench.exact import law_of
-from bench.inputs import FLOOR_INPUTS, INPUTS, Needs
+from bench.inputs import Needs
 from bench.interfaces import ProcessSolver
 from bench.reference import FloorKind, floor_kind
 from bench.refusals import refusal, without_score
@@ -157,7 +157,7 @@ class _Planner:
         if reason:
             return _Shared(refusal=reason)
         values = {role: config for role, config in given.items() if role not in (*DRAWN, "replica")}
-        if not build(values["path"]).has_noise_velocity:
+        if build(values["path"]).one_target:
             values["target"] = choice("target", "exact")  # the same number, so the same job
         values["law"] = self._law(values["dataset"])
         net = build(values["net"])
@@ -285,8 +285,7 @@ class _Planner:
     def _asked(self, kind: str, metric: Config) -> tuple[Needs, tuple[Any, ...]]:
         """What a metric's inputs need, and the functions that fetch them."""
         if (kind, metric) not in self.asked:
-            table = INPUTS if kind == "score" else FLOOR_INPUTS
-            rows = [table[one] for one in self.tables.build(metric).inputs]
+            rows = [STAGES[kind].inputs[one] for one in self.tables.build(metric).inputs]
             needs = functools.reduce(Needs.__or__, (row.needs for row in rows), Needs(upstream=("prepared",)))
             self.asked[kind, metric] = needs, tuple(row.fetch for row in rows)
         return self.asked[kind, metric]

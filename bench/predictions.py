@@ -32,8 +32,6 @@ from torch import Tensor
 
 from bench.interfaces import Path
 
-PREDICTIONS = ("velocity", "noise", "data")
-
 CLAMP = 0.05
 """Distance from an end at which the conversion is 0 / 0, or all but so, within which the field stands still in time."""
 

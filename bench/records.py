@@ -107,10 +107,10 @@ def _rows(metrics: Mapping[str, Metric], plan: Plan, results: Results, cell: int
     for key, metric in metrics.items():
         done = _outcome(plan, results, cell, plan.cells[f"score/{key}"][cell])
         spent += done.entry.job["score_seconds"] if done.ok and done.entry else math.nan
-        scored = _unless_undefined(done)
         floor_job = plan.cells[f"floor/{key}"][cell]
-        floored = _unless_undefined(_outcome(plan, results, cell, floor_job))
+        floor_done = _outcome(plan, results, cell, floor_job)
         for value, measured in metric.values.items():
+            scored, floored = _of_value(done, value), _of_value(floor_done, value)
             name, unit, direction = metric.label(value), measured.unit, measured.direction
             values = _values(scored, value)
             yield _row(cell, name, _mean(values), unit, direction, n, scored)
@@ -179,10 +179,13 @@ def _outcome(plan: Plan, results: Results, cell: int, job: JobId | None) -> Outc
     return results.outcomes[job] if job else Outcome("skipped", "")
 
 
-def _unless_undefined(outcome: Outcome) -> Outcome:
-    """A metric that has no value for a cell is skipped with its reason; the job and the cell are well."""
-    reason = outcome.entry.job.get("undefined") if outcome.ok and outcome.entry else ""
-    return replace(outcome, status="skipped", reason=reason) if reason else outcome
+def _of_value(outcome: Outcome, value: str) -> Outcome:
+    """What became of one value of a score: one that a cell lacks is skipped, its job and the cell are well."""
+    job: Mapping[str, Any] = outcome.entry.job if outcome.ok and outcome.entry else {}
+    if undefined := job.get("undefined"):
+        return replace(outcome, status="skipped", reason=undefined)
+    refused = job.get("refused", {}).get(value)
+    return replace(outcome, status="failed", reason=refused) if refused else outcome
 
 
 def _status(plan: Plan, results: Results, cell: int) -> tuple[str, str]:

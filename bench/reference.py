@@ -15,7 +15,7 @@ from scipy.special import ndtri
 from bench.errors import Undefined
 from bench.flow import exact_ends
 from bench.interfaces import Dataset
-from bench.seeds import stream, uniforms
+from bench.seeds import global_stream, stream, uniforms
 from bench.task import Made, Task
 
 if TYPE_CHECKING:
@@ -52,9 +52,9 @@ def run(task: Task) -> Made:
     """The reference stage."""
     settings, floor = task.component("sampling"), task.options["floor"]
     law = task.component("law")
-    made = reference(
-        ReferenceJob(law, settings.n, settings.repeats, floor, task.seed, settings.reference, task.replica)
-    )
+    job = ReferenceJob(law, settings.n, settings.repeats, floor, task.seed, settings.reference, task.replica)
+    with global_stream(task.seed, "reference", replica=task.replica):
+        made = reference(job)
     arrays = {"reference": made.reference, "floor": made.floor}
     if made.density is not None:
         names = ("density_x", "density_y", "density")
@@ -65,7 +65,8 @@ def run(task: Task) -> Made:
 def prepare(task: Task) -> Made:
     """The stage of what metrics work out of a law once; of a law that has no such thing there is no array."""
     try:
-        made = task.component("metric").prepares().make(task.component("law"))
+        with global_stream(task.seed, "preparing", replica=task.replica):
+            made = task.component("metric").prepares().make(task.component("law"))
     except Undefined as error:  # the metric says so of each cell
         return Made({"undefined": str(error)})
     return Made({"undefined": ""}, {"prepared": made})

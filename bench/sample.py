@@ -13,14 +13,14 @@ import torch
 from torch import Tensor, nn
 
 from bench.diffusion import brownian, process_of
-from bench.errors import Diverged, WrongShape
+from bench.errors import BadNet, Diverged
 from bench.interfaces import Dataset, Field, Path, ProcessSolver, Solution, Solver
+from bench.netcheck import initialised
 from bench.predictions import asked_time, velocity_of
 from bench.reference import start_noise
 from bench.seeds import global_stream, salted, uniforms
 from bench.settings import Sampling
 from bench.task import Made, Task
-from bench.train import initialised
 
 if TYPE_CHECKING:
     from bench.interfaces import Floats
@@ -142,7 +142,7 @@ def velocity(
         tau = asked if clock == "noise_at_0" else 1 - asked
         out = net(x, tau.to(x.dtype).expand(len(x)))
         if out.shape != x.shape:  # it would broadcast
-            raise WrongShape(f"asked at points {tuple(x.shape)} the net answers {tuple(out.shape)}")
+            raise BadNet(f"asked at points {tuple(x.shape)} the net answers {tuple(out.shape)}")
         if path is not None and prediction != "velocity":
             return velocity_of(path, prediction, asked, x, out)
         return out if clock == "noise_at_0" else -out

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+Values = tuple[dict[str, list[float]], dict[str, str]]
+"""Numbers of each value, one a repeat or a draw, and for a value that has none the reason."""
+
 
 @dataclass(frozen=True)
 class Fetched:
@@ -58,19 +61,25 @@ def run_floor(task: Task, fetched: Callable[[], Fetched]) -> Made:
     if not metric.draws_floor:
         return run(task, fetched)
     law, n = task.component("law"), int(task.options["n"])
-    return _made(began, lambda: _checked(metric, metric.floors(law, n, task.seed, _prepared(task))))
+
+    def drawn() -> Values:
+        """The values of every draw, held against what the metric declares."""
+        with global_stream(task.seed, "floor", replica=task.replica):
+            return _checked(metric, metric.floors(law, n, task.seed, _prepared(task)))
+
+    return _made(began, drawn)
 
 
-def _made(began: float, measured: Callable[[], Mapping[str, list[float]]]) -> Made:
-    values: Mapping[str, list[float]] = {}
-    undefined = ""
+def _made(began: float, measured: Callable[[], Values]) -> Made:
+    values, refused, undefined = dict[str, list[float]](), dict[str, str](), ""
     try:
-        values = measured()
+        values, refused = measured()
     except Undefined as error:
         undefined = str(error)
     repeats = max((len(numbers) for numbers in values.values()), default=0)
     spent = time.perf_counter() - began
-    return Made({"values": values, "undefined": undefined, "score_seconds": spent, "repeats": repeats})
+    numbers = {"values": values, "refused": refused, "undefined": undefined, "score_seconds": spent, "repeats": repeats}
+    return Made(numbers)
 
 
 def _prepared(task: Task) -> NDArray[np.generic] | None:
@@ -84,33 +93,57 @@ def score(
     prepared: NDArray[np.generic] | None = None,
     seed: int = 0,
     replica: int = 0,
-) -> dict[str, list[float]]:
+) -> Values:
     """Each of the metric's values, one number a repeat.
 
-    The metric sees exactly what was fetched: the inputs that it declares. Raises WrongAnswer where a value is missing
-    or not finite, and Undefined where the metric has no value for such a cell.
+    The metric sees exactly what was fetched: the inputs that it declares. Raises WrongAnswer where the answer is not
+    what it declares, and Undefined where the metric has no value for such a cell.
     """
-    values: dict[str, list[float]] = {name: [] for name in metric.values}
+    answers: dict[str, list[Any]] = {name: [] for name in metric.values}
     for repeat in range(fetched.repeats):
         given = Given(**fetched.at(repeat), prepared=prepared, seed=seed, repeat=repeat)
         with global_stream(seed, "scoring", repeat, replica):  # a net or a metric may draw though it should not
             measured = metric.measure(given)
-        for name, (value,) in _checked(metric, {name: [value] for name, value in measured.items()}).items():
-            values[name].append(value)
-    return values
+        for name, value in _named(metric, measured).items():
+            answers[name].append(value)
+    return _checked(metric, answers)
 
 
-def _checked(metric: Metric, answer: Mapping[str, Any]) -> dict[str, list[float]]:
-    """An answer, a list of numbers for each value, held against what the metric declares. Raises WrongAnswer."""
+def _named(metric: Metric, answer: object) -> Mapping[str, Any]:
+    """An answer with the very names that the metric declares. Raises WrongAnswer."""
     name = type(metric).__name__
-    missing = [value for value in metric.values if value not in answer]
-    if missing:
+    if not isinstance(answer, Mapping):
+        raise WrongAnswer(f"{name} answers a {type(answer).__name__}; return a mapping of {', '.join(metric.values)}")
+    if set(answer) != set(metric.values):
         raise WrongAnswer(
-            f"{name} answers {', '.join(sorted(answer)) or 'nothing'} and declares {', '.join(metric.values)}; return "
-            f"a number for {', '.join(missing)}, or take it out of `values`"
+            f"{name} answers {', '.join(sorted(map(str, answer))) or 'nothing'} and declares "
+            f"{', '.join(metric.values)}; return one number for each of these and no other"
         )
-    found = {value: [float(number) for number in answer[value]] for value in metric.values}
-    bad = [(value, number) for value, numbers in found.items() for number in numbers if not math.isfinite(number)]
-    if bad:
-        raise WrongAnswer(f"{bad[0][0]} is {bad[0][1]}; {name} should raise Undefined where there is no value")
-    return found
+    return answer
+
+
+def _checked(metric: Metric, answers: object) -> Values:
+    """Lists of answers as numbers, and why a value has none: one that is not finite costs its own value alone.
+
+    Raises WrongAnswer where there are none at all, or what is no number.
+    """
+    name, values, refused = type(metric).__name__, dict[str, list[float]](), dict[str, str]()
+    for value, given in _named(metric, answers).items():
+        found = [_number(f"{value} of {name}", number) for number in given]
+        bad = [number for number in found if not math.isfinite(number)]
+        if bad:
+            refused[value] = f"{value} is {bad[0]}; {name} should raise Undefined where there is no value"
+        elif not found:
+            refused[value] = f"{name} gives no number for {value}; return one, or take it out of `values`"
+        values[value] = [] if value in refused else found
+    if len(refused) == len(values):
+        raise WrongAnswer("; ".join(refused.values()))
+    return values, refused
+
+
+def _number(what: str, given: object) -> float:
+    """A real number, Python's, NumPy's or torch's of no dimensions. Raises WrongAnswer for anything else."""
+    plain = given.item() if hasattr(given, "item") and getattr(given, "ndim", 0) == 0 else given
+    if isinstance(plain, bool) or not isinstance(plain, int | float):
+        raise WrongAnswer(f"{what} is {str(given)[:60]!r}, a {type(given).__name__}; return a float")
+    return float(plain)

@@ -6,12 +6,12 @@ stage's function; what a job may read is what its row declares.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from bench import reference, sample, score, timing, train
-from bench.inputs import SAMPLES, Needs
+from bench.inputs import FLOOR_INPUTS, INPUTS, SAMPLES, Input, Needs
 from bench.kinds import KINDS
 
 NOTHING = Needs()
@@ -22,12 +22,14 @@ TRAINING = ("dataset", "source", "coupling", "path", "target", "prediction", "cl
 class Stage:
     """What a kind of job needs, and what does it: a function of a task, or of several where they go as one.
 
-    code: further functions that decide its numbers and that `run` does not reach.
+    inputs: what its metric may declare, by name, where it has one. code: further functions that decide its numbers and
+    that `run` does not reach.
     """
 
     run: Callable[..., Any]
     needs: Needs = NOTHING
     code: tuple[Callable[..., Any], ...] = ()
+    inputs: Mapping[str, Input] = field(default_factory=dict)
 
 
 STAGES: dict[str, Stage] = {
@@ -35,8 +37,8 @@ STAGES: dict[str, Stage] = {
     "reference": Stage(reference.run, Needs(("law",), ("sampling.n", "sampling.repeats", "sampling.reference"))),
     "prepared": Stage(reference.prepare, Needs(("law",))),
     "sample": Stage(sample.run, SAMPLES),
-    "floor": Stage(score.run_floor),
-    "score": Stage(score.run),
+    "floor": Stage(score.run_floor, inputs=FLOOR_INPUTS),
+    "score": Stage(score.run, inputs=INPUTS),
     "train_time": Stage(timing.training, Needs(TRAINING), (timing.measure,)),
     "sample_time": Stage(timing.sampling, SAMPLES, (timing.measure,)),
 }

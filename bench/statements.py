@@ -22,7 +22,6 @@ CHANGING = frozenset(
 )  # fmt: skip
 """Methods that are taken to change what they are called on."""
 
-DEFINING = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Import, ast.ImportFrom)
 KEEPING = (ast.Assign, ast.AnnAssign, ast.AugAssign, ast.Delete, getattr(ast, "TypeAlias", ast.Assign))
 """Statements that act by the calls in them at most."""
 

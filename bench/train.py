@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from bench.batches import Batch, Spent, TrainJob, block_length, blocks, draw, transport_batch
 from bench.checkpoint import Checkpoint, Kept
 from bench.cohort import members
-from bench.errors import Diverged, WrongShape
-from bench.interfaces import Net
+from bench.errors import Diverged
+from bench.netcheck import NET_STREAM, examine, initialised
 from bench.seeds import global_stream
 from bench.settings import Training
 from bench.task import Made, Task
@@ -31,9 +31,6 @@ Progress = Callable[[int, int, float], None]
 
 REHEARSED = 32
 """Steps, at most about, by which a training alone is timed."""
-
-NET_STREAM = "net"
-"""Purpose of the stream that torch's own generators follow in a block of steps: Dropout and the like."""
 
 FINAL_SHARE = 10
 """The train_loss of the records is the mean over the last tenth of the steps."""
@@ -103,7 +100,7 @@ def train_together(
     a training goes on that was killed, for the same jobs alone. A net that draws random numbers of its own trains by
     itself, whatever its class says of stacking: in company its draws would be shared out among all.
     """
-    draws = _rehearsed(jobs[0])
+    draws = examine(jobs[0])
     if draws and len(jobs) > 1:
         alone = [(lambda _, *news, place=place: progress(place, *news)) for place in range(len(jobs))]
         return [train_together([job], device, told)[0] for job, told in zip(jobs, alone, strict=True)]
@@ -196,6 +193,7 @@ class _Cohort:
 
 def rehearsal(job: TrainJob, device: torch.device) -> tuple[Callable[[], object], int, Spent]:
     """A call that does some steps of this training by itself, how many, and what its calls spend on pairing."""
+    examine(job)
     cohort, spent, whole = _Cohort([job], device), Spent(), transport_batch(job) // job.training.batch
     length = min(block_length(job), math.ceil(REHEARSED / whole) * whole)
     losses = torch.zeros(length, 1, device=device)
@@ -206,34 +204,6 @@ def rehearsal(job: TrainJob, device: torch.device) -> tuple[Callable[[], object]
             cohort.advance([draw(job, 0, length, spent)], 0, losses)
 
     return call, length, spent
-
-
-def initialised(net: Net, shape: tuple[int, ...], seed: int, replica: int) -> nn.Module:
-    """The net's module, initialised from the stream (seed, "init"); torch's generators are left as they were."""
-    with global_stream(seed, "init", replica=replica):
-        return net.build(shape)
-
-
-def _rehearsed(job: TrainJob) -> bool:
-    """Ask a net once as training will, and tell whether it drew random numbers. Raises WrongShape.
-
-    A loss would broadcast an answer of another shape, and such a net trains on nonsense without a word.
-    """
-    module = initialised(job.net, job.dataset.shape, job.seed, job.replica)
-    few = min(2, job.training.batch)
-    x, tau = torch.zeros(few, *job.dataset.shape), torch.full((few,), 0.5)
-    told = [torch.full((few,), job.net.classes)] if job.net.classes else []
-    with global_stream(job.seed, NET_STREAM), torch.no_grad():
-        before = torch.get_rng_state()
-        answer = module(x, tau, *told)
-        drew = not torch.equal(before, torch.get_rng_state())
-    if not isinstance(answer, Tensor) or answer.shape != x.shape:
-        got = tuple(answer.shape) if isinstance(answer, Tensor) else type(answer).__name__
-        raise WrongShape(
-            f"the net {type(job.net).__name__} answers {got} to {few} points of shape {job.dataset.shape}, where "
-            f"{tuple(x.shape)} is due; let its last layer have as many outputs as a point has coordinates"
-        )
-    return drew
 
 
 def _weight(job: TrainJob, tau: Tensor) -> Tensor:

@@ -138,6 +138,10 @@ METRICS = {"own": Own}
                 ),
                 ("score_seconds", "samples", "'score_seconds' is a value that every cell has already (s)"),
                 ("spread_floor", "samples", "names that end in '_floor' stand beside the score of the name before it"),
+                ("solver", "samples", "'solver' is a factor, and so a column of the records"),
+                ("records", "samples", "'records' is a table of the report or a column of the records"),
+                ("NFE", "samples", "'NFE' is a value that every cell has already"),
+                ("seeds ok", "samples", "letters, digits and _ alone"),
                 ("w_excess", "samples", "names that end in '_excess' stand beside"),
                 ("own", "sample", "no input named 'sample' among `inputs`. Known: samples, start"),
             )

@@ -104,7 +104,8 @@ def changes():
     yield pytest.param("pictures", ("training", "label_dropout"), 0.3, {}, id="pictures-label_dropout")
     for factor, value in (("clock", "data_at_0"), ("direction", "reversed_field"), ("replica", 1)):
         yield pytest.param("pictures", (factor,), value, {}, id=f"pictures-{factor}")
-    for factor in ("dataset", "path", "target", "prediction", "clock", "direction", "solver", "replica"):
+    yield pytest.param("oracle", ("dataset",), "two_gaussians", {}, id="oracle-dataset")
+    for factor in ("path", "target", "prediction", "clock", "direction", "solver", "replica"):
         for value in FACTOR_CHANGES[factor]:
             yield pytest.param("oracle", (factor,), value, {}, id=f"oracle-{factor}-{json.dumps(value)}")
     for name in ("n", "start", "precision"):
@@ -114,7 +115,7 @@ def changes():
 def suite_of(which):
     suite = copy.deepcopy(PICTURES if which == "pictures" else PLANE)
     if which == "oracle":
-        suite["base"]["net"] = "oracle"
+        suite["base"] |= {"net": "oracle", "dataset": "gaussian_mixture"}
     return suite
 
 
@@ -148,7 +149,9 @@ def plain(run_inline, tmp_path_factory):
         if at not in known:
             folder = tmp_path_factory.mktemp("plain")
             made = laid(suite, folder)
-            known[at] = made, run_inline(made, folder / "store")
+            outcomes = run_inline(made, folder / "store")
+            assert all(outcome.ok for outcome in outcomes.values()), {o.reason for o in outcomes.values() if not o.ok}
+            known[at] = made, outcomes
         return known[at]
 
     return run

@@ -2,6 +2,7 @@
 
 from textwrap import dedent
 
+from bench.automatic import COLUMNS
 from bench.components import FACTORS
 from bench.execute import Outcome
 from bench.records import _row, fixed
@@ -12,6 +13,7 @@ def test_no_factor_is_called_like_a_column_of_the_records():
     row = _row(0, "wasserstein", 1.0, "data units", "lower", 16, Outcome("ok"))
     assert row["better"] == "lower"
     assert not set(FACTORS) & set(row)
+    assert set(row) | {"seed"} == set(COLUMNS)
 
 
 def test_a_parameter_that_some_cells_lack_is_not_the_same_in_all(tmp_path):

@@ -9,6 +9,7 @@ from typing import ClassVar
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from bench.datasets.mixtures import GaussianMixture
 from bench.errors import WrongAnswer
@@ -36,26 +37,48 @@ class Witness(Metric):
 def test_a_metric_is_asked_once_a_repeat_and_of_the_first_alone_where_there_is_no_more():
     points, once = np.arange(12.0).reshape(3, 2, 2), {"law": GaussianMixture()}
     SEEN.clear()
-    assert score(Witness(), Fetched(each={"samples": points}, once=once))["witness"] == [0.0, 4.0, 8.0]
+    assert score(Witness(), Fetched(each={"samples": points}, once=once))[0]["witness"] == [0.0, 4.0, 8.0]
     assert [one.repeat for one in SEEN] == [0, 1, 2]
     given = {field.name for field in fields(Given) if getattr(SEEN[0], field.name) is not None}
     assert given == {"samples", "law", "seed", "repeat"}
     first = {"trajectory": points, "times": np.array([0.0, 0.5, 1.0])}
-    assert score(Witness(), Fetched({"samples": points}, first, once))["witness"] == [0.0]
+    assert score(Witness(), Fetched({"samples": points}, first, once))[0]["witness"] == [0.0]
 
 
 @pytest.mark.parametrize(
     ("answer", "words"),
     [
         ({"witness": math.nan}, "witness is nan; Witness should raise Undefined"),
-        ({"other": 1.0}, "Witness answers other and declares witness; return a number for witness"),
+        ({"other": 1.0}, "Witness answers other and declares witness; return one number for each of these"),
+        ({"witness": 1.0, "more": 2.0}, "Witness answers more, witness and declares witness"),
         ({}, "Witness answers nothing and declares witness"),
+        (None, "Witness answers a NoneType; return a mapping of witness"),
+        ({"witness": "3.5"}, "witness of Witness is '3.5', a str; return a float"),
+        ({"witness": None}, "witness of Witness is 'None', a NoneType"),
+        ({"witness": True}, "a bool; return a float"),
+        ({"witness": np.complex128(1 + 2j)}, "a complex128; return a float"),
+        ({"witness": np.array([1.0])}, "a ndarray; return a float"),
     ],
 )
 def test_an_answer_that_is_not_what_was_declared_is_an_error_in_words(monkeypatch, answer, words):
     monkeypatch.setattr(Witness, "measure", lambda self, given: answer)
     with pytest.raises(WrongAnswer, match=words):
         score(Witness(), Fetched(each={"reference": np.zeros((1, 2, 2))}))
+
+
+def test_numbers_of_any_library_are_numbers(monkeypatch):
+    for number in (np.float32(0.5), np.array(0.5), torch.tensor(0.5), 0.5):
+        monkeypatch.setattr(Witness, "measure", lambda self, given, number=number: {"witness": number})
+        assert score(Witness(), Fetched(each={"reference": np.zeros((1, 2, 2))})) == ({"witness": [0.5]}, {})
+
+
+def test_a_value_that_is_not_finite_costs_itself_alone(monkeypatch):
+    both = {"witness": Measured("1", "lower"), "other": Measured("1", "lower")}
+    monkeypatch.setattr(Witness, "values", both)
+    monkeypatch.setattr(Witness, "measure", lambda self, given: {"witness": 1.0, "other": math.inf})
+    values, refused = score(Witness(), Fetched(each={"reference": np.zeros((2, 2, 2))}))
+    assert values == {"witness": [1.0, 1.0], "other": []}
+    assert "other is inf" in refused["other"]
 
 
 def test_every_input_is_a_field_of_what_a_metric_is_given():

@@ -9,7 +9,7 @@ import pytest
 import torch
 from scipy import stats
 
-from bench import batches, checkpoint, train
+from bench import batches, checkpoint, netcheck, train
 from bench.couplings import ClassWise, Independent
 from bench.datasets import DATASETS, SOURCES
 from bench.errors import Diverged
@@ -38,7 +38,7 @@ def run(job):
 
 
 def fresh(job):
-    return train.initialised(job.net, job.dataset.shape, job.seed, job.replica)
+    return netcheck.initialised(job.net, job.dataset.shape, job.seed, job.replica)
 
 
 def test_same_job_same_bits_and_another_seed_or_replica_other_ones(job):

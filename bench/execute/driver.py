@@ -209,7 +209,7 @@ class _Run:
             assert entry is not None
             inputs[kind] = str(entry.place)
         configs = [(role, c.factor, c.name, c.plain) for role, c in job.configs.items()]
-        saves = job.kind == "train" and not job.cohort
+        saves = KINDS[job.kind].resumes and not job.cohort
         return Work(
             job.kind, job.key, configs, job.fields, job.seed, job.replica, inputs, str(self.staging[job.id]),
             device=self._device(job), plugins=self.plugins, options=dict(job.options), limits=self.allowance.of(job),
@@ -281,7 +281,7 @@ class _Run:
         self._spread(job, outcome)
         if self.fail_fast and outcome.status not in {"ok", "skipped", "cancelled"}:
             self.engine.stop()
-            self.cancel("stopped at the first failure")
+            self.cancel(f"stopped at the first failure: {job[0]} {job[1][:8]}: {outcome.reason}")
 
     def _spread(self, job: JobId, outcome: Outcome) -> None:
         self.results.outcomes[job] = outcome

@@ -104,13 +104,19 @@ def note(work: Work, error: Exception) -> None:
 
 
 def cut_log(work: Work, slack: float = 1.1) -> None:
-    """Cut a log that C code or a child has filled; whoever still writes goes on at its end."""
+    """Cut a log that C code or a child has filled; whoever still writes goes on at its end.
+
+    Its last lines stay: they may be the traceback of a job that ended before anybody looked.
+    """
     most, log = 2 * KEPT, _log(work)
     with suppress(OSError):
         if log.is_file() and log.stat().st_size > most * slack:
-            os.truncate(log, most)
-            with log.open("a", encoding="utf-8") as text:
-                text.write("\n[what was written here was dropped: the log was full]\n")
+            with log.open("rb") as held:
+                held.seek(-2 * TRACE, os.SEEK_END)
+                end = held.read()
+            os.truncate(log, most - len(end))
+            with log.open("ab") as text:
+                text.write(b"\n[what was written here was dropped: the log was full]\n" + end)
 
 
 def peak_mb() -> float:

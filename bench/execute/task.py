@@ -6,7 +6,8 @@ import functools
 import os
 import re
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from bench.components import Config, Tables
-from bench.errors import JobError, PluginChanged, StoreError
+from bench.errors import BenchError, Exited, JobError, PluginChanged, StoreError
 from bench.execute.protocol import Work
-from bench.inputs import FLOOR_INPUTS, INPUTS
 from bench.kinds import KINDS
 from bench.plugins import read_plugin
 from bench.score import Fetched
@@ -29,6 +29,9 @@ from bench.task import Made, Weights
 
 REASON = 500
 """Characters of an error that a record's reason keeps."""
+
+OWN_REASON = 5000
+"""The same of our own errors, which say in several lines what to do."""
 
 REFUSED = ("DefaultCPUAllocator", "not enough memory", "can't allocate memory", "Cannot allocate memory")
 """How torch says on the CPU that it got no memory, by a RuntimeError."""
@@ -100,10 +103,9 @@ class WorkTask:
 
     def fetched(self) -> Fetched:
         """What the job's metric declares, by the table of inputs."""
-        table = INPUTS if self.work.kind == "score" else FLOOR_INPUTS
         found = Fetched()
         for name in self.component("metric").inputs:
-            found = found | table[name].fetch(self)
+            found = found | STAGES[self.work.kind].inputs[name].fetch(self)
         return found
 
     def keep(self, made: Made) -> dict[str, Any]:
@@ -136,9 +138,19 @@ class Declared:
 
 def do(task: WorkTask) -> Made:
     """Have the job's stage do it."""
-    run, kind = STAGES[task.work.kind].run, task.work.kind
-    made: Made = run(task, task.fetched) if kind in {"score", "floor"} else run(task)
+    stage = STAGES[task.work.kind]
+    with no_exit():
+        made: Made = stage.run(task, task.fetched) if stage.inputs else stage.run(task)
     return made
+
+
+@contextmanager
+def no_exit() -> Iterator[None]:
+    """Code that calls for the end of its process fails like any other."""
+    try:
+        yield
+    except SystemExit as error:
+        raise Exited(f"it called exit({error.code!r}); raise an error that says what is wrong") from error
 
 
 def explain(error: Exception) -> tuple[str, str]:
@@ -162,8 +174,9 @@ def brief(error: Exception) -> str:
         said = str(error)
     except Exception:
         said = "its text cannot be had"
-    if len(said) > REASON:
-        said = f"{said[:REASON]} [{len(said) - REASON} characters more]"
+    most = OWN_REASON if isinstance(error, BenchError) else REASON
+    if len(said) > most:
+        said = f"{said[:most]} [{len(said) - most} characters more]"
     return said.encode("utf-8", "backslashreplace").decode()
 
 

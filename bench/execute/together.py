@@ -8,10 +8,10 @@ from pathlib import Path
 
 import torch
 
-from bench import timing, train
+from bench import timing
 from bench.execute.logs import logged, note, peak_mb
 from bench.execute.protocol import Work
-from bench.execute.task import Send, WorkTask, explain
+from bench.execute.task import Send, WorkTask, explain, no_exit
 from bench.kinds import KINDS
 from bench.stages import STAGES
 from bench.store.partial import Partial
@@ -56,7 +56,12 @@ def _outcomes(
         try:
             checkpoint = Partial(Path(batch[0].checkpoint)) if batch[0].checkpoint else None
             tasks = [WorkTask(work, send) for work in batch]
-            return train.run_together(tasks, lambda place, *news: progress(batch[place], *news), checkpoint)
+            run = STAGES[batch[0].kind].run
+            with no_exit():
+                made: Sequence[Made | Exception] = run(
+                    tasks, lambda place, *news: progress(batch[place], *news), checkpoint
+                )
+            return made
         except Exception as error:
             if len(batch) == 1:
                 return [error]
@@ -80,8 +85,9 @@ def _time(batch: Sequence[Work], send: Send) -> None:
         turn(work)
         with logged(work):
             try:
-                candidate: timing.Candidate = STAGES[work.kind].run(WorkTask(work, send))
-                ready.append((work, candidate, timing.lap(candidate.call, device)))
+                with no_exit():
+                    candidate: timing.Candidate = STAGES[work.kind].run(WorkTask(work, send))
+                    ready.append((work, candidate, timing.lap(candidate.call, device)))
             except Exception as error:
                 fail(work, error)
     if not ready:

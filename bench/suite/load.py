@@ -296,7 +296,7 @@ class _Reader:
             config = self.values.resolve([value])
             found.append(config)
             for name in dict.fromkeys((value.name, *self._reported(config))):
-                if why := reserved(name):
+                if why := reserved(name.partition("[")[0]):
                     self.faults.add(item.place, f"{why}; rename it")
                 other = taken.setdefault(name, item.place.key)
                 if other != item.place.key:

@@ -284,7 +284,9 @@ def test_a_signal_while_loading_ends_in_a_sentence(how, tmp_path):
     (tmp_path / "slow.py").write_text("import time; print('loading', flush=True); time.sleep(60)")
     (tmp_path / "s.yaml").write_text("question: q\nplugins: [slow.py]\n")
     driver = subprocess.Popen(
-        [sys.executable, "-m", "bench", "run", "s.yaml"], cwd=tmp_path, text=True, stdout=subprocess.PIPE,
+        # Tests that are started behind `&` ignore Ctrl-C, and so would this.
+        ["env", "--default-signal=INT", sys.executable, "-m", "bench", "run", "s.yaml"],
+        cwd=tmp_path, text=True, stdout=subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}, stderr=subprocess.PIPE,
     )  # fmt: skip
     assert driver.stdout.readline() == "loading\n"

@@ -44,7 +44,9 @@ class Offered:
         first = {}
         if "trajectory" in metric.inputs:
             first = dict(zip(("trajectory", "times"), self.trajectory, strict=True))
-        return score(metric, Fetched(each, first, once), seed=self.seed)
+        values, refused = score(metric, Fetched(each, first, once), seed=self.seed)
+        assert not refused
+        return values
 
 
 @pytest.fixture

@@ -1,21 +1,24 @@
 """Nets of a user's own: statistics over batches, random numbers of their own, answers of the wrong shape."""
 
+import random
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from bench import batches, checkpoint, sample, train
+from bench import batches, checkpoint, netcheck, sample, train
 from bench.couplings import Independent
 from bench.datasets import DATASETS, SOURCES
-from bench.errors import WrongShape
+from bench.errors import BadNet
 from bench.interfaces import Net
 from bench.nets import MLP
 from bench.paths import Linear
 from bench.seeds import stream
 from bench.settings import Training
+from bench.store.partial import Partial
 
 CPU = torch.device("cpu")
 
@@ -75,7 +78,7 @@ def test_running_means_hold_the_statistics_of_batches():
     one, decay = job(Normed(), ema=0.9, steps=40), 0.9
     whole, shorter = run(one), (replace(one, training=replace(one.training, steps=n)) for n in range(1, 41))
     snapshots = [run(each).weights["raw"] for each in shorter]
-    fresh = train.initialised(one.net, (2,), 0, 0).state_dict()
+    fresh = netcheck.initialised(one.net, (2,), 0, 0).state_dict()
     for name in ("net.1.running_mean", "net.1.running_var", "net.0.weight"):
         mean = fresh[name].clone()
         for now in snapshots:
@@ -100,7 +103,7 @@ def test_a_net_with_batch_statistics_scores_alike_raw_and_averaged():
 
 def test_an_answer_of_another_shape_is_told_before_the_first_step_with_net_and_both_shapes():
     heard = []
-    with pytest.raises(WrongShape, match=r"the net OfWidth answers \(2, 1\) to 2 points .* where \(2, 2\) is due"):
+    with pytest.raises(BadNet, match=r"the net OfWidth answers \(3, 1\) to 3 points .* where \(3, 2\) is due"):
         train.train_together([job(OfWidth(1))], CPU, lambda *news: heard.append(news))
     assert not heard
     assert len(run(job(OfWidth(2))).losses) == 60
@@ -108,7 +111,7 @@ def test_an_answer_of_another_shape_is_told_before_the_first_step_with_net_and_b
 
 def test_a_field_of_another_shape_is_told_where_it_is_sampled():
     field = sample.velocity(lambda x, tau: x[:, :1], "noise_at_0")
-    with pytest.raises(WrongShape, match=r"\(4, 2\) the net answers \(4, 1\)"):
+    with pytest.raises(BadNet, match=r"\(4, 2\) the net answers \(4, 1\)"):
         field(torch.tensor(0.5), torch.zeros(4, 2))
 
 
@@ -161,7 +164,81 @@ def test_a_nets_own_random_numbers_go_on_from_a_checkpoint(tmp_path, monkeypatch
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train.train_together([one], CPU, killed, file)
-    (resumed,) = train.train_together([one], CPU, lambda *_: None, file)
+        train.train_together([one], CPU, killed, Partial(file))
+    (resumed,) = train.train_together([one], CPU, lambda *_: None, Partial(file))
     for kind, weights in whole.weights.items():
         assert all(torch.equal(weights[name], resumed.weights[kind][name]) for name in weights)
+
+
+class Layered(nn.Module):
+    """A net with something of its own between its layers, in training."""
+
+    def __init__(self, between):
+        super().__init__()
+        self.first, self.last, self.between = nn.Linear(3, 32), nn.Linear(32, 2), between
+        self.register_buffer("seen", torch.zeros(()))
+
+    def forward(self, x, tau):
+        return self.last(self.between(self, torch.relu(self.first(torch.cat([x, tau[..., None]], -1)))))
+
+
+def count(self, h):
+    self.seen += h.detach().mean()
+    return h
+
+
+WAYS = {
+    "numpy": lambda self, h: h * torch.as_tensor(np.random.rand(h.shape[-1]) > 0.3).to(h),
+    "python": lambda self, h: torch.dropout(h, 0.5, True) if random.random() < 0.3 else h,
+    "buffer": count,
+    "batch": lambda self, h: h - h.mean(0),
+    "tuple": lambda self, h: h,
+}
+
+
+@dataclass(frozen=True)
+class Between(Net):
+    """A net that says that it may be stacked, rightly or not."""
+
+    stackable: ClassVar[bool] = True
+    way: str = "numpy"
+
+    def build(self, shape):
+        return Layered(WAYS[self.way])
+
+
+@pytest.mark.parametrize("way", ["numpy", "python"])
+def test_random_numbers_of_any_library_follow_the_seed_in_company_too(way):
+    jobs = [replace(job(Between(way)), seed=seed) for seed in (0, 1)]
+    for alone, together in zip(jobs, train.train_together(jobs, CPU, lambda *_: None), strict=True):
+        assert np.array_equal(run(alone).losses, together.losses)
+    assert not np.array_equal(run(jobs[0]).losses, run(jobs[1]).losses)
+
+
+@pytest.mark.parametrize(
+    ("way", "words"),
+    [("buffer", "changes its buffers in training"), ("batch", "answers otherwise in a cohort than alone")],
+)
+def test_a_net_that_is_wrongly_said_to_be_stackable_is_refused_in_words(way, words):
+    with pytest.raises(BadNet, match=f"the net Between {words}.*drop `stackable`"):
+        run(job(Between(way)))
+
+
+def test_nets_that_cannot_be_asked_are_told_by_name():
+    class Lazy(Dropping):
+        def build(self, shape):
+            return nn.Sequential(nn.LazyLinear(2))
+
+    class Faulty(Dropping):
+        def build(self, shape):
+            return nn.Linear(7, 2)
+
+    class Twofold(Dropping):
+        def build(self, shape):
+            module = Layers(2, [], 2)
+            module.register_forward_hook(lambda module, asked, answer: (answer, answer))
+            return module
+
+    for net, words in ((Lazy, "lazy layers"), (Faulty, "fails when it is asked at"), (Twofold, "answers a tuple")):
+        with pytest.raises(BadNet, match=f"the net {net.__name__} .*{words}|the net {net.__name__} {words}"):
+            run(job(net()))

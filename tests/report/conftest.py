@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -83,9 +84,9 @@ def _cell(number: int, labels: Sequence[str], at: Mapping[str, str], seed: int) 
         "solver.steps": at.get("solver.steps", "10"),
         "status": "ok",
         "reason": "",
-        "train_entry": f"train/{trained or 'all'}-{seed}",
-        "sample_entry": f"sample/{'-'.join(labels) or 'all'}-{seed}",
-        "reference_entry": f"reference/{dataset}-{seed}",
+        "train_entry": f"train/{_key(trained or 'all')}-{seed}",
+        "sample_entry": f"sample/{_key('-'.join(labels) or 'all')}-{seed}",
+        "reference_entry": f"reference/{_key(dataset)}-{seed}",
     }
 
 
@@ -157,6 +158,11 @@ def rows(
                 }
             )
     return records
+
+
+def _key(labels: str) -> str:
+    """Entries are named by keys, whatever the labels are."""
+    return hashlib.sha256(labels.encode()).hexdigest()[:32]
 
 
 def write_run(
