@@ -19,10 +19,11 @@ from bench.seeds import stream
 BATCH, CALLS = 32, 400
 """Points of a small batch, and pairings of such batches: what happens in one of 50 calls happens in these."""
 
+MIDDLE, MIDDLE_CALLS = 256, 32
 LARGE, LARGE_CALLS = 1024, 8
 """Points of a large batch, and pairings of such batches: a hundredth of it is more than nothing."""
 
-GROUPS = (4, 10)
+GROUPS = (1, 4, 10)
 """Neighbours in rank whose counts are added up, so that a few points that never occur stand out."""
 
 REPEATS = 60
@@ -107,27 +108,36 @@ def keeps_both_marginals(coupling: Coupling) -> str | None:
 
 
 def leaves_no_point_out_of_large_batches(coupling: Coupling) -> str | None:
-    """Over 8 pairings of 1024 points no few neighbours in place or rank occur too often or too seldom (p > 1e-6)."""
-    pairings = _pairings(coupling, LARGE, LARGE_CALLS)
-    for side, name in enumerate(("x0", "x1")):
-        counts = np.stack([_counts(pairing, side) for pairing in pairings])
-        for order, ranks in _orders(pairings, side):
-            sorted_counts = np.take_along_axis(counts, ranks, 1).sum(0)
-            for size in GROUPS:
-                # From both ends, so that the outermost of either form one group.
-                for turned in (sorted_counts, sorted_counts[::-1]):
-                    groups = turned[: LARGE // size * size].reshape(-1, size).sum(1)
-                    due = size * LARGE_CALLS
-                    p = 2 * np.minimum(poisson.cdf(groups, due), poisson.sf(groups - 1, due)) * len(groups)
-                    worst = int(p.argmin())
-                    first = worst * size if turned is sorted_counts else LARGE - (worst + 1) * size
-                    holds(
-                        float(p[worst]) > 1e-6,
-                        f"over {LARGE_CALLS} pairings of {LARGE} points the {name} from {first + 1} to {first + size} "
-                        f"({order}) occur {int(groups[worst])} times where {due} are due",
-                        "leave no point of a large batch out, be it far out or last",
-                    )
+    """Over many pairings of 256 and of 1024 points no few neighbours in place or rank occur too often or too seldom.
+
+    p > 1e-6 in each group, of all that are looked at.
+    """
+    for points, calls in ((MIDDLE, MIDDLE_CALLS), (LARGE, LARGE_CALLS)):
+        pairings = _pairings(coupling, points, calls)
+        for side, name in enumerate(("x0", "x1")):
+            counts = np.stack([_counts(pairing, side) for pairing in pairings])
+            for order, ranks in _orders(pairings, side):
+                _even(np.take_along_axis(counts, ranks, 1).sum(0), calls, name, order)
     return None
+
+
+def _even(counts: NDArray[np.int64], calls: int, name: str, order: str) -> None:
+    """No group of neighbours occurs too often or too seldom. counts: (points,), in this order."""
+    points = len(counts)
+    for size in GROUPS:
+        # From both ends, so that the outermost of either form one group.
+        for turned in (counts, counts[::-1]):
+            groups = turned[: points // size * size].reshape(-1, size).sum(1)
+            due = size * calls
+            p = 2 * np.minimum(poisson.cdf(groups, due), poisson.sf(groups - 1, due)) * len(groups)
+            worst = int(p.argmin())
+            first = worst * size if turned is counts else points - (worst + 1) * size
+            holds(
+                float(p[worst]) > 1e-6,
+                f"over {calls} pairings of {points} points the {name} from {first + 1} to {first + size} "
+                f"({order}) occur {int(groups[worst])} times where {due} are due",
+                "leave no point of a large batch out, be it far out or last",
+            )
 
 
 def follows_its_generator(coupling: Coupling) -> str | None:

@@ -120,13 +120,20 @@ def treats_each_time_by_itself(path: Path) -> str | None:
 
 
 def float32_is_float64_rounded(path: Path) -> str | None:
-    """In float32 coefficients and derivatives are what they are in float64, up to 1e-3, at all training times."""
+    """In float32 coefficients, position and targets are what they are in float64, up to 1e-3, at all training times."""
     t = _training_times(path)[::4].float()
     # Rounded inwards: a time just past the margin is not asked for.
     t = t[(t > path.margin) & (t < 1 - path.margin)]
     for name in (*sum(COEFFICIENTS, ()), "sigma_d_sigma", "gamma_d_gamma"):
         mend = "avoid differences of nearly equal numbers: expm1 for 1 - exp, sin(pi (1 - t) / 2) for cos"
         close(getattr(path, name)(t), getattr(path, name)(t.double()), 1e-3, f"{name}(t) in float32", mend, t)
+    generator = stream(0, "contract/float32")
+    x0, x1, xi = (torch.randn(len(t), 2, generator=generator) for _ in range(3))
+    for name, given in (("position", (x0, x1, xi)), ("velocity", (x0, x1, xi)), ("displacement", (x0, x1))):
+        found = getattr(path, name)(t, *given)
+        due = getattr(path, name)(t.double(), *(part.double() for part in given))
+        mend = "make it of the coefficients and their derivatives, not of differences of nearly equal positions"
+        close(found, due, 1e-3, f"{name} in float32", mend, t)
     return None
 
 

@@ -51,6 +51,10 @@ def can_be_refined(solver: Solver) -> str | None:
         f"refined returns a {type(finer[0]).__name__}",
         "return this solver with more steps: dataclasses.replace(self, n=times * self.n)",
     )
+    field, x = swirl(1.0).velocity, _start()
+    once = _refined(solver, 1).solve(field, x, ENDS).states[-1]
+    mend = "multiply the number of steps by `times`, and leave everything else as it is"
+    close(once, solver.solve(field, x, ENDS).states[-1], 1e-9, "the end of refined(1)", mend)
     few, many = (_calls(each) for each in finer)
     holds(
         1.75 * few <= many <= 2.25 * few,

@@ -144,9 +144,19 @@ class Even(Coupling):
         return torch.cat([x0[:half], x0[half : 2 * half]]), torch.cat([x1[half : 2 * half], x1[:half]])
 
 
+@dataclass(frozen=True)
+class Farthest(Coupling):
+    """The one farthest point replaced, in batches of some hundreds alone."""
+
+    def pair(self, x0, x1, generator):
+        few = 1 if 33 <= len(x1) <= 1023 else 0
+        return x0, replaced(x1, outermost(x1, few), generator)
+
+
 FAULTS = [
-    (Trims, "leaves_no_point_out_of_large_batches", "from 1021 to 1024 (in order of distance from the centre)"),
-    (TrimsThePlan, "leaves_no_point_out_of_large_batches", "the x0 from 10"),
+    (Farthest, "leaves_no_point_out_of_large_batches", "over 32 pairings of 256 points"),
+    (Trims, "leaves_no_point_out_of_large_batches", "of 256 points the x1 from 25"),
+    (TrimsThePlan, "leaves_no_point_out_of_large_batches", "of 256 points the x0 from 25"),
     (TrimsAndClaims, "uses_each_point_once_where_it_says_so", "of 1024 x1"),
     (Innermost, "leaves_no_point_out_of_large_batches", "from 1 to 4 (in order of distance"),
     (Last, "keeps_both_marginals", "one x0 occurs"),

@@ -215,7 +215,16 @@ class NoiseInABand(Linear):
         return where(t, (t - 0.5001).abs() < 0.001, 1.1) - 1
 
 
+class Differences(Linear):
+    """A velocity by differences of positions: right in float64, and lost in the float32 of training."""
+
+    def velocity(self, t, x0, x1, xi):
+        h = 1e-6
+        return (self.position(t + h, x0, x1, xi) - self.position(t - h, x0, x1, xi)) / (2 * h)
+
+
 FAULTS = [
+    (Differences, "float32_is_float64_rounded", "velocity in float32"),
     (Start, "coefficients_have_their_derivatives", "d_alpha(t) at t = 1e-06 is"),
     (Start, "derivatives_integrate_to_their_coefficients", "d_alpha integrates to"),
     (Start, "exact_flow_ends_in_its_own_law", "where a perfect one scores"),

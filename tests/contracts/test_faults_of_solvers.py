@@ -138,7 +138,25 @@ class Frozen(DDIM):
         return Solution(torch.cat([end[:1], 0.9 * end[1:]]), 0)
 
 
+class Lying(Euler):
+    """Euler, which says that it is refined into something better."""
+
+    order: ClassVar[int] = 4
+
+    def refined(self, times):
+        finer = Lying(steps=times * self.steps)
+        object.__setattr__(finer, "better", True)
+        return finer
+
+    def solve(self, velocity, x, times):
+        return (RK4(self.steps) if getattr(self, "better", False) else Euler(self.steps)).solve(velocity, x, times)
+
+    def evaluations(self):
+        return None
+
+
 FAULTS = [
+    (Lying, "can_be_refined", "the end of refined(1)"),
     (Named, "can_be_refined", "refined(times): return dataclasses.replace(self, n=times * self.n)"),
     (Named, "has_its_stated_order", "its order cannot be measured"),
     (Refinable, "has_its_stated_order", "that is order 1.0"),
