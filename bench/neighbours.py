@@ -18,9 +18,6 @@ PACKAGE = "bench"
 MOST_BYTES = MIB
 """The largest plugin, and the largest Python file beside it: ten of it take Python 1 GiB and more to parse."""
 
-MOST_COMPILED = 2**10 * MIB
-"""The largest compiled one."""
-
 LOADERS = {"importlib", "runpy", "imp", "pkgutil", "zipimport"}
 """Modules whose functions import or run files; one that is imported by its own name may be called in any way."""
 
