@@ -9,7 +9,8 @@ import pandas as pd
 
 from bench.nfe import Budget
 from bench.report.results import Results
-from bench.stats import Difference, asked_share, claim_difference, is_excess, round_to_interval
+from bench.contrasts import Difference, asked_share, claim_difference
+from bench.stats import is_excess, round_to_interval
 
 
 def claims(results: Results) -> pd.DataFrame:
