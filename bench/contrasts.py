@@ -44,7 +44,7 @@ class Difference:
     @property
     def values(self) -> Floats:
         """(n,) differences of the seeds whose pairs are all there, in the order of the seeds."""
-        return self.by_seed.dropna().to_numpy(dtype=float)
+        return np.asarray(self.by_seed.dropna(), dtype=np.float64)
 
     @property
     def interval(self) -> Interval:
@@ -60,11 +60,11 @@ class Difference:
 def claim_difference(records: pd.DataFrame, claim: Mapping[str, Any], axes: Sequence[str] = ()) -> Difference:
     """A claim's contrast: matched pairs averaged within a seed.
 
-    `records` are tidy rows (cell, seed, axes, metric, value, n, unit, better). Where lower is better
-    the contrast is than - better, otherwise better - than. `by: .1` asks for a tenth: .9 than - better, or
-    better - 1.1 than. `reaches: 1.5` has one side alone, whose pairs name a cell twice: 1.5 floor - score, or score - 1.5
-    floor. `at: nfe <= 20` takes from each side the cells of the largest NFE up to 20, never the best ones; sides then
-    meet whatever the solver's axes say. Of an excess the gaps are contrasted, in squared units.
+    `records` are tidy rows (cell, seed, axes, metric, value, n, unit, better). Where lower is better the contrast is
+    than - better, otherwise better - than. `by: .1` asks for a tenth: .9 than - better, or better - 1.1 than.
+    `reaches: 1.5` has one side alone, whose pairs name a cell twice: 1.5 floor - score, or score - 1.5 floor. `at: nfe
+    <= 20` takes from each side the cells of the largest NFE up to 20, never the best ones; sides then meet whatever
+    the solver's axes say. Of an excess the gaps are contrasted, in squared units.
     """
     cells = records.drop_duplicates("cell").set_index("cell")
     rows = _rows(records, claim["metric"])
@@ -132,26 +132,32 @@ def _at_nfe(
 ) -> pd.DataFrame:
     """Pairs of the cells with the largest NFE up to the limit, chosen on each side for itself.
 
-    The sides meet on every axis on which the given pairs agree, the solver's aside: heun with 10 steps
-    and euler with 20 cost the same and are labelled differently. A side whose NFE is unknown (it failed in
-    every seed) leaves a pair of cell -1, which has no score.
+    Cells that the given pairs connect meet, whatever their solvers: heun with 10 steps and euler with 20 cost the same
+    and are labelled differently. A side whose NFE is unknown (it failed in every seed) leaves a pair of cell -1, which
+    has no score.
     """
     nfe = _known_nfe(records, cells, axes)
     if "solver.steps" in cells:  # no solver asks the field less than once a step
         steps = pd.to_numeric(cells["solver.steps"], errors="coerce")
         nfe = nfe.mask(nfe.isna() & (steps > budget.limit), math.inf)
-    better, than = cells.loc[pairs["better"]], cells.loc[pairs["than"]]
-    meet = [
-        axis for axis in axes if not is_solver_axis(axis) and (better[axis].to_numpy() == than[axis].to_numpy()).all()
-    ]
     chosen: list[tuple[int, int, int, str]] = []
-    keys = [better["seed"].to_numpy(), pairs["dataset"].to_numpy(), *(better[axis].to_numpy() for axis in meet)]
-    for _, group in pairs.groupby(keys, sort=True):
+    for _, group in pairs.groupby(_connected(pairs), sort=True):
         seed, dataset = int(group["seed"].iloc[0]), str(group["dataset"].iloc[0])
         spent = [nfe.loc[sorted(set(group[side]))] for side in ("better", "than")]
         sides = [[-1] if side.isna().any() else largest(side, budget.limit) for side in spent]
         chosen += [(int(one), int(other), seed, dataset) for one in sides[0] for other in sides[1]]
     return pd.DataFrame(chosen, columns=["better", "than", "seed", "dataset"])
+
+
+def _connected(pairs: pd.DataFrame) -> NDArray[np.int32]:
+    """A number per pair, equal where a chain of pairs with a cell in common leads from one to the other."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    better, than = pairs["better"].to_numpy(), pairs["than"].to_numpy()
+    size = int(max(better.max(), than.max())) + 1
+    _, part = connected_components(coo_array((np.ones(len(pairs)), (better, than)), shape=(size, size)), directed=False)
+    return np.asarray(part[better], dtype=np.int32)
 
 
 def _squared(unit: str) -> str:

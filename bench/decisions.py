@@ -1,11 +1,11 @@
 """Verdicts on several claims together, from one series of paired differences each. Pure; fixed numbers of seeds.
 
-A claim without a margin has one null hypothesis: its differences are centred at 0. One with a margin m splits the line in
-three: ahead by more than m (supported), within +-m (equivalent), behind by more than m (refuted). Its two hypotheses are
-that the differences are centred within +-m, against a side, and at +-m or beyond, against equivalence.
+A claim without a margin has one null hypothesis: its differences are centred at 0. One with a margin m splits the line
+in three: ahead by more than m (supported), within +-m (equivalent), behind by more than m (refuted). Its two
+hypotheses are that the differences are centred within +-m, against a side, and at +-m or beyond, against equivalence.
 
-Two errors are controlled, each at 5 % over the whole suite by Holm's method: a side given to a claim that has none, over
-all claims; and "equivalent" said of a claim that lies at its margin or beyond, over the claims with a margin.
+Two errors are controlled, each at 5 % over the whole suite by Holm's method: a side given to a claim that has none,
+over all claims; and "equivalent" said of a claim that lies at its margin or beyond, over the claims with a margin.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ MORE_MAX = 100
 class Decision:
     """A claim's verdict. nan stands for what there is not.
 
-    p: of the test that decided, or came nearest; p_holm: adjusted over the suite's claims. e, looks: of a suite that was
-    settled, the e-value and the number of seeds that were looked at, in place of p. more_seeds: how many further seeds
-    would probably settle it, nan where they are more than 100. excludes: effects of this size or more, on either side,
-    are excluded, at 5 % over all claims.
+    p: of the test that decided, or came nearest; p_holm: adjusted over the suite's claims. e, looks: of a suite that
+    was settled, the e-value and the number of seeds that were looked at, in place of p. more_seeds: how many further
+    seeds would probably settle it, nan where they are more than 100. excludes: effects of this size or more, on either
+    side, are excluded, at 5 % over all claims.
     """
 
     verdict: Verdict
@@ -68,7 +68,8 @@ class Judged(NamedTuple):
 def judge(series: Sequence[Floats], margins: Sequence[float | None], level: float = LEVEL) -> list[Judged]:
     """Verdicts on the claims of one suite, whose differences (n,) are positive where the claim's side is ahead.
 
-    Every claim counts, those without data too. Below `seeds_needed` a claim has no verdict, whatever its differences are.
+    Every claim counts, those without data too. Below `seeds_needed` a claim has no verdict, whatever its differences
+    are.
     """
     need = seeds_needed(len(series)) if series else 0
     enough = [len(d) >= need for d in series]
@@ -110,8 +111,8 @@ def decide(series: Sequence[Floats], margins: Sequence[float | None], level: flo
 def seeds_to_settle(differences: Floats, margin: float | None, level: float, least: int) -> float:
     """How many more seeds would settle a claim 4 times out of 5, were its effect and spread those that were seen.
 
-    By the normal approximation, (z_level + z_power)^2 / (effect / sd)^2 + z_level^2 / 2 seeds in all, where the effect is
-    the distance from 0, or from the nearer end of the margin. At least one; nan where they are more than 100.
+    By the normal approximation, (z_level + z_power)^2 / (effect / sd)^2 + z_level^2 / 2 seeds in all, where the effect
+    is the distance from 0, or from the nearer end of the margin. At least one; nan where they are more than 100.
     """
     n, mean, sd = len(differences), float(differences.mean()), float(differences.std(ddof=1))
     inside = margin is not None and abs(mean) < margin

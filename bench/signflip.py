@@ -29,9 +29,9 @@ TIE = 1e-9
 def greater_p(differences: ArrayLike) -> Floats:
     """One-sided p of "centred at 0 or below" against "above": the share of sign patterns whose sum is as large.
 
-    differences: (..., n), finite; returns (...). Exact up to 40 differences. Beyond, 100,000 random patterns with a fixed
-    seed, the one that was seen among them (Phipson & Smyth 2010), so that p is never too small. A difference of 0 has no
-    sign to flip: it halves nothing, and the least p is 2^-(n - zeros). Without differences p is 1.
+    differences: (..., n), finite; returns (...). Exact up to 40 differences. Beyond, 100,000 random patterns with a
+    fixed seed, the one that was seen among them (Phipson & Smyth 2010), so that p is never too small. A difference of
+    0 has no sign to flip: it halves nothing, and the least p is 2^-(n - zeros). Without differences p is 1.
     """
     d = np.asarray(differences, dtype=float)
     if not np.isfinite(d).all():
@@ -50,11 +50,11 @@ def beyond_p(differences: ArrayLike, margin: float = 0.0) -> Floats:
     One-sided tests at both ends, the smaller p twice. The two of them are about d - margin and -d - margin.
     """
     d = np.asarray(differences, dtype=float)
-    return np.minimum(1.0, 2 * np.minimum(greater_p(d - margin), greater_p(-d - margin)))
+    return np.asarray(np.minimum(1.0, 2 * np.minimum(greater_p(d - margin), greater_p(-d - margin))))
 
 
 def within_p(differences: ArrayLike, margin: float) -> Floats:
-    """p of "centred at +-margin or beyond", (...): the larger of the one-sided ones at both ends (TOST).
+    """The p of "centred at +-margin or beyond", (...): the larger of the one-sided ones at both ends (TOST).
 
     Schuirmann 1987; each of the two may be tested at the full level, since both have to be small.
     """
@@ -83,7 +83,8 @@ def excluded(differences: ArrayLike, level: float) -> float:
 def holm(p: ArrayLike) -> Floats:
     """Holm's adjusted p values, (m,): at most the level where the step-down test rejects.
 
-    nan is no hypothesis: it stays nan and counts for nothing. Holm 1979; valid whatever the dependence between the tests.
+    nan is no hypothesis: it stays nan and counts for nothing. Holm 1979; valid whatever the dependence between the
+    tests.
     """
     raw = np.asarray(p, dtype=float)
     order = np.argsort(raw, kind="stable")[: np.count_nonzero(~np.isnan(raw))]

@@ -21,7 +21,9 @@ few = st.lists(st.integers(-9, 9).map(float), min_size=1, max_size=9)
 def test_the_sign_flip_p_counts_every_pattern_of_signs(values):
     """Whole numbers, so that ties are ties: brute force in exact arithmetic."""
     d = np.array(values)
-    sums = [sum(s * x for s, x in zip(signs, values, strict=True)) for signs in itertools.product((1, -1), repeat=len(d))]
+    sums = [
+        sum(s * x for s, x in zip(signs, values, strict=True)) for signs in itertools.product((1, -1), repeat=len(d))
+    ]
     assert signflip.greater_p(d) == np.mean([total >= sum(values) for total in sums])
     assert signflip.beyond_p(d) == np.mean([abs(total) >= abs(sum(values)) for total in sums])
 

@@ -241,8 +241,7 @@ def test_better_by_a_share_is_never_less_than_better(better, values, share):
     ]
     records, pairs = table(rows).assign(better=better), [[2 * s, 2 * s + 1] for s in range(len(values))]
     plain, by = (
-        claim_difference(records, claim(pairs, by=asked), ["path", "solver"]).interval.mean
-        for asked in (None, share)
+        claim_difference(records, claim(pairs, by=asked), ["path", "solver"]).interval.mean for asked in (None, share)
     )
     assert by <= plain + 1e-9
 
@@ -279,6 +278,11 @@ def test_a_seed_without_all_its_scores_is_counted_and_left_out():
 AT_AXES = ("solver", "solver.steps")
 
 
+def every(better, than):
+    """Pairs as a suite makes them: each cell of one side with each of the other."""
+    return [[one, other] for one in better for other in than]
+
+
 def at_rows(heun_20=0.2):
     """euler with 5, 10, 20 and heun with 5, 10, 20 steps; heun costs two evaluations a step."""
     euler = [(0, "euler", steps, score, steps) for steps, score in ((5, 0.9), (10, 0.1), (20, 0.4))]
@@ -286,7 +290,7 @@ def at_rows(heun_20=0.2):
 
 
 def test_at_takes_the_largest_cost_up_to_the_limit_never_the_best():
-    pairs = [[3, 0], [4, 1], [5, 2]]
+    pairs = every([3, 4, 5], [0, 1, 2])
     found = claim_difference(table(at_rows(), AT_AXES), claim(pairs, at="nfe <= 20"), AT_AXES)
     assert found.interval.mean == pytest.approx(0.4 - 0.2)
     assert found.pairs == 1
@@ -296,7 +300,7 @@ def test_at_does_not_fall_back_to_a_cheaper_cell_when_the_right_one_failed():
     rows = at_rows(heun_20=math.nan) + [(1, *row[1:]) for row in at_rows()]
     records = table(rows, AT_AXES)
     records.loc[(records["cell"] == 4), "value"] = math.nan  # the failed cell has no NFE either
-    pairs = [[k + 3, k] for k in (0, 1, 2)] + [[k + 9, k + 6] for k in (0, 1, 2)]
+    pairs = every([3, 4, 5], [0, 1, 2]) + every([9, 10, 11], [6, 7, 8])
     found = claim_difference(records, claim(pairs, at="nfe <= 20"), AT_AXES)
     assert (found.interval.n, found.of) == (1, 2)
 
@@ -315,3 +319,41 @@ def test_what_does_not_compare_is_not_compared(column, unit, word):
     found = claim_difference(records, claim([[0, 1]]), ["path", "solver"])
     assert found.interval.n == 0
     assert word in found.note
+
+
+def floored(rows, axes=("path", "solver")):
+    """Records of a score with its floor beside it: rows are (seed, *labels, value, nfe, floor)."""
+    records = table([row[:-1] for row in rows], axes)
+    floors = records[records["metric"] == "score"].assign(metric="score_floor", value=[row[-1] for row in rows])
+    return pd.concat([records, floors], ignore_index=True)
+
+
+@pytest.mark.parametrize(("better", "gain"), [("lower", 1.5 * 0.2 - 0.25), ("higher", 0.25 - 1.5 * 0.2)])
+def test_a_threshold_holds_each_score_against_its_own_floor(better, gain):
+    rows = [(0, "p", "e", 0.25, 5, 0.2), (1, "p", "e", 0.5, 5, 0.4), (2, "p", "e", 0.3, 5, math.nan)]
+    stated = claim([[0, 0], [1, 1], [2, 2]], reaches=1.5)
+    found = claim_difference(floored(rows).assign(better=better), stated, ["path", "solver"])
+    assert found.values == pytest.approx([gain, 2 * gain])
+    assert (found.interval.n, found.of) == (2, 3)
+
+
+def test_a_threshold_at_a_budget_takes_each_paths_largest_cost_and_its_own_floor():
+    rows = [(0, "p", 5, 0.5, 5, 0.1), (0, "p", 10, 0.3, 10, 0.1), (0, "p", 50, 0.1, 50, 0.1), (0, "q", 5, 0.4, 5, 0.3)]
+    axes = ("path", "solver.steps")
+    stated = claim([*every([0, 1, 2], [0, 1, 2]), [3, 3]], reaches=2.0, at="nfe <= 20")
+    found = claim_difference(floored(rows, axes), stated, axes)
+    assert found.values == pytest.approx([np.mean([2 * 0.1 - 0.3, 2 * 0.3 - 0.4])])
+    assert found.pairs == 2
+
+
+def test_each_data_set_has_its_own_differences_and_sizes_only_have_to_agree_within_pairs():
+    axes = ("dataset", "path")
+    rows = [(s, d, p, 1.0 + s + 2 * (p == "q") * (d == "a"), 5) for s in (0, 1) for d in "ab" for p in "pq"]
+    records = table(rows, axes)
+    records["n"] = records["dataset"].map({"a": 64, "b": 128})
+    pairs = [[4 * s + 2 * d, 4 * s + 2 * d + 1] for s in (0, 1) for d in (0, 1)]
+    found = claim_difference(records, claim(pairs), axes)
+    assert {label: series.tolist() for label, series in found.by_dataset.items()} == {"a": [2, 2], "b": [0, 0]}
+    assert found.by_seed.tolist() == [1, 1]
+    crossed = claim_difference(records.assign(n=64), claim([[0, 3], [4, 7]]), axes)
+    assert crossed.by_dataset == {}

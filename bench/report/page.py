@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 
 from bench.errors import StoreError
-from bench.report.claims import claims
+from bench.report.claims import claims_text
 from bench.report.failures import failure_groups, failures
 from bench.report.figures import draw_figures
 from bench.report.results import Results, Score, load_results
@@ -30,7 +30,7 @@ from bench.report.tables import (
     published_text,
     table_files,
 )
-from bench.stats import seeds_needed
+from bench.verdicts import answer, claims_table
 from bench.words import duration
 
 TEMPLATE = "report.md.jinja"
@@ -121,7 +121,8 @@ def _context(results: Results) -> dict[str, Any]:
     """Everything that the template shows, worded and counted here."""
     suite, cells = results.suite, results.cells
     groups = failure_groups(results)
-    stated = claims(results)
+    stated = claims_table(results)
+    shown = claims_text(results, stated)
     return {
         "suite": suite,
         "seeds": suite["seeds"],
@@ -135,11 +136,13 @@ def _context(results: Results) -> dict[str, Any]:
         "scores": results.scores,
         "pivots": [(score.key, f"tables/{score.slug}.md") for score in results.scores],
         "reading": _reading(results),
+        "settled": bool(suite.get("settled")),
+        "answer": answer(results) if len(stated) else "",
         "claims": stated.to_dict("records"),
+        "claims_table": markdown(shown, ["claim", "verdict", "effect", "source"]),
         "published": markdown(published_text(results), ["where", "metric", "grade", "source"])
         if suite.get("published")
         else "",
-        "needed": seeds_needed(len(stated)) if len(stated) else 0,
         "failures": len(failures(results)),
         "failure_table": markdown(groups.head(FAILURE_ROWS), ["status", "of", "where", "reason", "log"]),
         "failure_rest": max(0, len(groups) - FAILURE_ROWS),

@@ -13,10 +13,11 @@ import pandas as pd
 from tabulate import tabulate
 
 from bench.csv_text import csv_text
-from bench.report.claims import claims, claims_text
+from bench.report.claims import claims_text
 from bench.report.failures import failure_groups, failures
 from bench.report.results import Results, Score
 from bench.stats import prediction_interval, round_like, round_to_interval, round_with_ends
+from bench.verdicts import claims_table, seeds_table
 
 ARROWS = {"lower": " ↓", "higher": " ↑"}
 COMPACT_ROWS = 40
@@ -28,7 +29,7 @@ def table_files(results: Results) -> dict[str, str]:
     made = {
         "headline": (headline(results), headline_text(results)),
         "failures": (failures(results), failure_groups(results)),
-        "claims": (claims(results), claims_text(results)),
+        "claims": (claims_table(results), claims_text(results)),
         "published": (published(results), published_text(results)),
         **{score.slug: pivot(results, score) for score in results.scores},
     }
@@ -37,6 +38,8 @@ def table_files(results: Results) -> dict[str, str]:
             continue
         words = [*results.axes, *_words(text)]
         files |= {f"tables/{name}.csv": csv_text(numbers, "%.10g"), f"tables/{name}.md": markdown(text, words)}
+    if results.suite["claims"]:
+        files["tables/claim_seeds.csv"] = csv_text(seeds_table(results), "%.10g")
     return files
 
 

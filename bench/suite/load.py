@@ -30,7 +30,7 @@ from bench.errors import ComponentError, UsageError
 from bench.foreign import MIB, read_foreign
 from bench.limits import MEANINGS, Limit, read_limit
 from bench.suite.axes import Dimension, read_dimensions
-from bench.suite.claims import Draft, pair, read_claims, renumbered, value_names
+from bench.suite.claims import Draft, floored_names, pair, read_claims, renumbered, value_names
 from bench.suite.expand import Expansion, read_included
 from bench.suite.faults import Faults, Place
 from bench.suite.model import Cells, Claim, Exclusion, Plugin, Suite, selector_text
@@ -195,7 +195,8 @@ class _Reader:
         seeds, metrics = self._seeds(), self._metrics()
         sure = self.values.sure and all(map(resolved, metrics))
         known = value_names(metrics, self.tables) if sure else None
-        drafts = read_claims(self.root.get("claims"), known, self.faults)
+        floored = floored_names(metrics, self.tables) if sure else []
+        drafts = read_claims(self.root.get("claims"), known, floored, self.faults)
         reported = read_published(self.root.get("published"), known, self.faults)
         excluded, limits = self._excluded(), self._limits()
         if self.dimensions is None or not seeds:
@@ -355,7 +356,7 @@ class _Reader:
     def _paired(self, drafts: Sequence[Draft], cells: Cells | None, dimensions: Sequence[Dimension]) -> list[Claim]:
         if cells is None:
             return []
-        found = [pair(draft, cells, dimensions, self.faults) for draft in drafts]
+        found = [pair(draft, cells, dimensions, self.tables, self.faults) for draft in drafts]
         return [claim for claim in found if claim]
 
 

@@ -8,7 +8,6 @@ import pytest
 
 from bench.errors import StoreError
 from bench.report import tables
-from bench.report.claims import claims
 from bench.report.results import load_results
 from bench.stats import mean_interval
 
@@ -138,37 +137,6 @@ def test_terminal_table_fits_and_names_what_it_leaves_out(make_run):
     assert "sampling [s]" in left_out
     assert "wasserstein ↓" in body
     assert "no room" not in tables.plain_table(table, 400)
-
-
-def test_claims_are_worded_by_the_side_on_which_the_interval_lies(make_run):
-    def stated(pairs):
-        common = {"metric": "wasserstein", "by": None, "margin": None, "at": None, "claim": "c"}
-        return {**common, "better": "path=straight", "than": "path=noisy", "pairs": pairs}
-
-    fair = [[s, 6 + s] for s in range(3)] + [[3 + s, 9 + s] for s in range(3)]
-    turned = [[b, a] for a, b in fair]
-    results = load_results(make_run(AXES, claims=[stated(fair), stated(turned), stated([])]))
-    table = claims(results)
-    assert table["difference"][0] == pytest.approx(-table["difference"][1])
-    assert table["difference"][0] > 0
-    assert "is lower than" in table["words"][0]
-    assert "claim's side" in table["words"][0]
-    assert "against the claim" in table["words"][1]
-    assert table["words"][2].startswith("No difference can be given")
-    assert table["n"].tolist() == [3, 3, 0]
-
-
-def test_a_claim_on_an_excess_speaks_of_gaps_and_squared_units(make_run):
-    common = {"metric": "wasserstein_excess", "by": 0.1, "margin": 0.5, "at": "nfe <= 20", "claim": "c"}
-    stated = {**common, "better": "path=straight", "than": "path=noisy", "pairs": [[s, 6 + s] for s in range(3)]}
-    row = claims(load_results(make_run(AXES, claims=[stated]))).iloc[0]
-    assert row["unit"] == "data units²"
-    for words in (
-        "The squared wasserstein_excess (score² − floor², signed) of (path=straight) is lower than 0.81 times that of",
-        " data units², at the largest NFE ≤ 20",
-        "the margin of ±0.5 data units²",
-    ):
-        assert words in row["words"]
 
 
 def test_a_published_number_is_graded_by_what_it_predicts_and_only_where_no_seed_is_missing(make_run):
