@@ -11,8 +11,9 @@ def main() -> None:
 
     try:
         signal.signal(signal.SIGTERM, _interrupt)
-        from bench import cli
+        from bench import cli, cli_settle
 
+        assert cli_settle.cli is cli, "which has added its command"
         cli.main()
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

@@ -207,7 +207,7 @@ def _run(
 
     began = time.monotonic()
     place = _device(device)
-    folder = _folder(results, suite, partial)
+    folder = _folder(results, suite, "only" if partial else None)
     store, provenance = _store(results), _provenance()
     if gpu := _gpu(place):
         provenance["gpu"] = gpu
@@ -249,12 +249,12 @@ def _limits(**texts: str | None) -> Limits:
     return limits
 
 
-def _folder(results: Path, suite: Suite, partial: bool) -> Path:
-    """Where a run's report goes. Raises UsageError where the report of another suite or profile stands."""
+def _folder(results: Path, suite: Suite, ending: str | None) -> Path:
+    """Where a run's report goes; `ending`: what tells a special run from a plain one. Raises UsageError where the report of another suite or profile stands."""
     from bench.report import seal
     from bench.store import disk
 
-    folder = results / "-".join(filter(None, (suite.name, suite.profile, "only" if partial else None)))
+    folder = results / "-".join(filter(None, (suite.name, suite.profile, ending)))
     with disk(folder, "read what stands there"):
         seal.check_places(folder)
         try:

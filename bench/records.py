@@ -304,6 +304,14 @@ def _published(number: Published, shown: Mapping[str, str]) -> dict[str, Any]:
     }
 
 
+def as_written(
+    cells: pd.DataFrame, records: pd.DataFrame, about: Mapping[str, Any]
+) -> tuple[dict[str, Any], bytes, bytes]:
+    """suite.json and the two tables as `write` lays them out, for those who read them without a folder."""
+    texts = _texts(cells, records)
+    return _as_read(about), texts["tables/cells.csv"], texts["tables/records.csv"]
+
+
 VOLATILE = ("seconds", "jobs", "command", "provenance", "notices")
 """What a page says of the run rather than of the results."""
 

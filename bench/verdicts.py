@@ -16,6 +16,7 @@ import pandas as pd
 from bench.contrasts import Difference, asked_share, claim_difference
 from bench.decisions import MORE_MAX, Decision, decide
 from bench.nfe import Budget
+from bench.sequential import settle
 from bench.stats import cluster_words, is_excess, mean_interval, round_to_interval, seeds_needed
 
 if TYPE_CHECKING:
@@ -53,8 +54,7 @@ def claims_table(results: Results) -> pd.DataFrame:
     """A row per claim, with the columns `COLUMNS`."""
     stated: Sequence[Mapping[str, Any]] = results.suite["claims"]
     found = differences(results)
-    margins = [claim.get("margin") for claim in stated]
-    decisions = decide([each.values for each in found], margins)
+    decisions = decisions_on(results, found)
     rows = []
     for claim, each, decision in zip(stated, found, decisions, strict=True):
         inside = each.interval
@@ -67,6 +67,15 @@ def claims_table(results: Results) -> pd.DataFrame:
         }  # fmt: skip
         rows.append({**{key: claim.get(key) for key in ABOUT}, **told})
     return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def decisions_on(results: Results, found: Sequence[Difference]) -> list[Decision]:
+    """Decisions on a run's claims: by e-values where its suite was settled, else by tests at a fixed number of seeds."""
+    margins = [claim.get("margin") for claim in results.suite["claims"]]
+    if not results.suite.get("settled"):
+        return decide([each.values for each in found], margins)
+    order = results.suite["seeds"]
+    return settle([each.by_seed.reindex(order).to_numpy(dtype=float) for each in found], margins)
 
 
 def seeds_table(results: Results) -> pd.DataFrame:
@@ -172,7 +181,7 @@ def dataset_words(by_dataset: Mapping[str, pd.Series[float]]) -> str:
 
 def _evidence(decision: Decision, claims: int) -> str:
     if decision.looks:
-        return f"e = {decision.e:.3g} after looking at {decision.looks}"
+        return f"e = {decision.e:.3g} after {decision.looks} looks"
     return f"p = {decision.p_holm:.2g}" + (" adjusted over the claims" if claims > 1 else "")
 
 
@@ -183,6 +192,8 @@ def _outlook(found: Difference, decision: Decision) -> str:
         return f"; about {more} more seed{'' if more == 1 else 's'} would settle an effect of this size"
     if not found.values.any():
         return "; more seeds would not tell the two apart"
+    if decision.looks:
+        return "; the budget was spent"
     return f"; so near a boundary more than {MORE_MAX} further seeds would be needed, if they settle it at all"
 
 

@@ -23,6 +23,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bench.automatic import reserved
 from bench.components import FACTORS, Config, Tables
@@ -38,7 +39,7 @@ from bench.suite.plugins import Named, read_plugins
 from bench.suite.profiles import NAME, NAMES, PLAIN, read_profiles
 from bench.suite.published import match, read_published
 from bench.suite.published import renumbered as kept_cells
-from bench.suite.reader import Node, as_list, as_mapping, as_record, as_text, read_yaml
+from bench.suite.reader import Entry, Node, as_list, as_mapping, as_record, as_text, read_yaml
 from bench.suite.selectors import Finder, NoMatch, Term, as_selector, read_selector, split_values
 from bench.suite.values import Value, Values, default_value, merged, read_key, resolved
 from bench.words import hint, meant, quoted, shown, unknown
@@ -66,11 +67,13 @@ def load_suite(
     only: Sequence[str] = (),
     allow: Sequence[str | Path] = (),
     notice: Callable[[str], None] = lambda text: None,
+    seeds: Sequence[int] | None = None,
 ) -> Suite:
     """The suite of a file, in a profile, left with the cells that fit every term of `only`.
 
     A term is `axis=label` or `path.name=linear`; several values, separated by commas, are alternatives. `allow`: files
-    or folders outside the suite's own whose plugins may be run; `notice` is told of each plugin before it is.
+    or folders outside the suite's own whose plugins may be run; `notice` is told of each plugin before it is. `seeds`
+    take the place of the suite's own.
     Raises SuiteError with every fault of the file, in any of its profiles; UsageError for a file that
     cannot be opened, a profile that it lacks and a term that fits nothing.
     """
@@ -83,6 +86,9 @@ def load_suite(
     plugins = read_plugins(listed, folder, allow, faults)
     versions: dict[str | None, Node] = {None: root}
     versions.update(read_profiles(root, faults))
+    if seeds is not None and (asked := None if profile == PLAIN else profile) in versions:
+        listed_seeds = Node(root.place, [Node(root.place, seed) for seed in seeds])
+        versions[asked] = versions[asked].replaced("seeds", Entry(root.place, listed_seeds))
     tables, sure = Tables(), True
     if listed:
         _suites(versions, str(file), tables, faults, sure=False)
@@ -382,9 +388,14 @@ def _narrowed(suite: Suite, only: Sequence[str]) -> Suite:
         keep &= fits
     if not keep.any():
         raise UsageError(f"--only {' --only '.join(only)}: no cell fits all of these at once")
+    return kept(suite, keep)
+
+
+def kept(suite: Suite, keep: NDArray[np.bool_]) -> Suite:
+    """The suite with the cells where `keep` (C,) is true, and what its claims and published numbers say of these."""
     claims = tuple(renumbered(claim, keep) for claim in suite.claims)
-    kept = (kept_cells(number, keep) for number in suite.published)
-    published = tuple(number for number in kept if number.cells)
+    reported = (kept_cells(number, keep) for number in suite.published)
+    published = tuple(number for number in reported if number.cells)
     cells = suite.cells.take(keep)
     seeds = tuple(seed for seed in suite.seeds if seed in set(cells.seed.tolist()))
     return replace(suite, cells=cells, seeds=seeds, claims=claims, published=published)
