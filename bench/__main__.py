@@ -11,10 +11,9 @@ def main() -> None:
 
     try:
         signal.signal(signal.SIGTERM, _interrupt)
-        from bench import cli, cli_settle
+        from bench.cli_settle import main as command_line
 
-        assert cli_settle.cli is cli, "which has added its command"
-        cli.main()
+        command_line()
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         raise SystemExit(130) from None

@@ -250,7 +250,9 @@ def _limits(**texts: str | None) -> Limits:
 
 
 def _folder(results: Path, suite: Suite, ending: str | None) -> Path:
-    """Where a run's report goes; `ending`: what tells a special run from a plain one. Raises UsageError where the report of another suite or profile stands."""
+    """Where a run's report goes; `ending`: what tells a special run from a plain one. Raises UsageError where the
+    report of another suite or profile stands.
+    """
     from bench.report import seal
     from bench.store import disk
 

@@ -42,15 +42,17 @@ def settle(
         float | None, typer.Option("--max-minutes", metavar="M", min=0, help="begin no round after so many minutes")
     ] = None,
     profile: ProfileOption = None,
-    device: Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1; auto takes a GPU if there is one")] = "auto",
+    device: Annotated[
+        str, typer.Option("--device", help="cpu, cuda, cuda:1; auto takes a GPU if there is one")
+    ] = "auto",
     results: ResultsDir = Path("results"),
     workers: Annotated[int | None, typer.Option("--workers", min=1, help="processes at once; one a core")] = None,
     allow: AllowOption = None,
 ) -> None:
     """Add seeds to the cells of a suite's claims until each is decided, or the budget is spent.
 
-    The verdicts are by e-values, which allow for a look after every seed; the report says so and goes to a folder of its
-    own, results/SUITE-settled/. All claims of the suite count, asked for or not.
+    The verdicts are by e-values, which allow for a look after every seed; the report says so and goes to a folder of
+    its own, results/SUITE-settled/. All claims of the suite count, asked for or not.
     """
     from bench.execute import LocalEngine
     from bench.suite import load_suite
@@ -104,7 +106,7 @@ class _Run:
         taken[asked] = min(most, least_seeds(len(self.full.claims)))
         while True:
             began = time.monotonic()
-            suite, done, cells, table, about = self.do(taken)
+            done, cells, table, about = self.do(taken)
             if done.error or done.interrupted:
                 if done.error:
                     err.print(done.error)
@@ -118,11 +120,11 @@ class _Run:
             taken[growing] = np.minimum(most, taken[growing] + max(self.more(growing), int(taken.max()) // 8))
         self.say(about, found, decisions)
         taken = self.looked(found, decisions, taken)
-        suite, done, cells, table, about = self.do(taken)
+        done, cells, table, about = self.do(taken)
         cli._publish(self.folder, self.store, cells, table, about)
         return cli._verdict(done, cells, table)
 
-    def do(self, taken: np.ndarray[Any, Any]) -> tuple[Suite, Done, pd.DataFrame, pd.DataFrame, dict[str, Any]]:
+    def do(self, taken: np.ndarray[Any, Any]) -> tuple[Done, pd.DataFrame, pd.DataFrame, dict[str, Any]]:
         """Do what is missing of the claims' cells with so many seeds each, and what records say of it."""
         from bench import records
         from bench.execute import Estimator, execute
@@ -145,7 +147,7 @@ class _Run:
         table = records.records_table(suite, laid, done, cells)
         self.seconds += time.monotonic() - began
         about = records.page(suite, done, self.provenance, cli._command(), self.seconds)
-        return suite, done, cells, table, {**about, "settled": {"max_seeds": len(self.order)}}
+        return done, cells, table, {**about, "settled": {"max_seeds": len(self.order)}}
 
     def decide(
         self, about: dict[str, Any], cells: pd.DataFrame, table: pd.DataFrame
@@ -160,9 +162,13 @@ class _Run:
 
     def more(self, growing: Sequence[int]) -> int:
         """Seeds of the next round: as many as fill the machine, going by the trainings of one seed."""
-        cells = {cell for i in growing for pair in self.full.claims[i].pairs for cell in pair if not self.position[pair[0]]}
+        cells = {
+            cell for i in growing for pair in self.full.claims[i].pairs for cell in pair if not self.position[pair[0]]
+        }
         index = self.full.cells.index
-        trained = {tuple(int(index[f][c]) for f in index if f not in ("solver", "sampling", "direction")) for c in cells}
+        trained = {
+            tuple(int(index[f][c]) for f in index if f not in ("solver", "sampling", "direction")) for c in cells
+        }
         return max(1, math.ceil(self.engine.slots / max(1, len(trained))))
 
     def looked(
@@ -172,7 +178,7 @@ class _Run:
         kept = taken.copy()
         for i, (each, decision) in enumerate(zip(found, decisions, strict=True)):
             if decision.looks and decision.verdict != "undecided":
-                there = np.flatnonzero(each.by_seed.reindex(self.order).notna())
+                there = np.flatnonzero(np.isfinite(each.in_order(self.order)))
                 kept[i] = int(there[decision.looks - 1]) + 1
         return kept
 
@@ -183,3 +189,8 @@ class _Run:
         for claim, each, decision in zip(about["claims"], found, decisions, strict=True):
             out.print(f"{claim['claim']}: {sentence(claim, each, decision, len(decisions))}")
         out.print(f"settled in {duration(self.seconds)}")
+
+
+def main() -> None:
+    """The command line with this command, too."""
+    cli.main()

@@ -46,6 +46,10 @@ class Difference:
         """(n,) differences of the seeds whose pairs are all there, in the order of the seeds."""
         return np.asarray(self.by_seed.dropna(), dtype=np.float64)
 
+    def in_order(self, seeds: Sequence[int]) -> Floats:
+        """The differences of these seeds, nan where a seed has none."""
+        return np.asarray(self.by_seed.reindex(list(seeds)), dtype=np.float64)
+
     @property
     def interval(self) -> Interval:
         """Their mean with its t interval."""

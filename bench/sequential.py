@@ -51,7 +51,8 @@ class Evidence(NamedTuple):
 
 
 def log_wealth(differences: ArrayLike) -> tuple[Floats, Floats]:
-    """Logarithms of the wealth that bets on plus and of the one that bets on minus, each (..., n), after each difference.
+    """Logarithms of the wealth that bets on plus and of the one that bets on minus, each (..., n), after each
+    difference.
 
     differences: (..., n), finite.
     """
@@ -102,9 +103,9 @@ class Stopped(NamedTuple):
 def stop(found: Evidence, level: float = LEVEL) -> list[Stopped]:
     """Follow the claims of a suite, evidence (m, n), seed by seed in step, and stop each when it is decided.
 
-    e-Holm after every seed: a claim is decided where its e reaches (claims not yet given a side) / level; the same over
-    the claims with a margin for equivalence. What is decided stays so, at the e that it had, and makes it easier for the
-    rest. nan is no news: a seed that lacks a number, or one that the claim was not given.
+    e-Holm after every seed: a claim is decided where its e reaches (claims not yet given a side) / level; the same
+    over the claims with a margin for equivalence. What is decided stays so, at the e that it had, and makes it easier
+    for the rest. nan is no news: a seed that lacks a number, or one that the claim was not given.
     """
     claims, steps = found.side.shape
     verdicts: list[Verdict] = ["undecided"] * claims

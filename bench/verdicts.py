@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from bench import effects
 from bench.contrasts import Difference, asked_share, claim_difference
 from bench.decisions import MORE_MAX, Decision, decide
 from bench.nfe import Budget
@@ -39,8 +40,12 @@ ORDER = ("supported", "refuted", "equivalent", "undecided", "too few seeds", "no
 
 
 def answer(results: Results) -> str:
-    """One or two sentences: how many claims have which verdict, and which claims these are."""
+    """One or two sentences: how many claims have which verdict, and which claims these are; without claims, what
+    matters most in the grid, said to be a first look.
+    """
     table = claims_table(results)
+    if table.empty:
+        return _first_look(results)
     if len(table) == 1:
         return str(table["answer"].iloc[0]) + "."
     named = {verdict: table.loc[table["verdict"] == verdict, "claim"].tolist() for verdict in ORDER}
@@ -70,12 +75,13 @@ def claims_table(results: Results) -> pd.DataFrame:
 
 
 def decisions_on(results: Results, found: Sequence[Difference]) -> list[Decision]:
-    """Decisions on a run's claims: by e-values where its suite was settled, else by tests at a fixed number of seeds."""
+    """Decisions on a run's claims: by e-values where its suite was settled, else by tests at a fixed number of
+    seeds.
+    """
     margins = [claim.get("margin") for claim in results.suite["claims"]]
     if not results.suite.get("settled"):
         return decide([each.values for each in found], margins)
-    order = results.suite["seeds"]
-    return settle([each.by_seed.reindex(order).to_numpy(dtype=float) for each in found], margins)
+    return settle([each.in_order(results.suite["seeds"]) for each in found], margins)
 
 
 def seeds_table(results: Results) -> pd.DataFrame:
@@ -86,6 +92,75 @@ def seeds_table(results: Results) -> pd.DataFrame:
         for label, series in parts.items():
             rows += [(claim["claim"], label, seed, value) for seed, value in series.items()]
     return pd.DataFrame(rows, columns=list(SEED_COLUMNS))
+
+
+def effects_table(results: Results) -> tuple[pd.DataFrame, dict[str, str]]:
+    """Main effects and interactions of each score, with the columns of effects.csv, and of each what was left out.
+
+    A suite that was settled has none: its cells have as many seeds as their claims took.
+    """
+    parts, left_out = [pd.DataFrame(columns=list(effects.COLUMNS))], dict[str, str]()
+    for score in () if results.suite.get("settled") else results.scores:
+        cells = results.cells[["seed", *results.varied]].assign(value=results.wide[score.key])
+        if grid := effects.balanced(cells, results.varied):
+            block = next((name for name in grid.factors if _of_dataset(name)), None)
+            parts.append(effects.effects(grid, block).assign(metric=score.key)[list(effects.COLUMNS)])
+            left_out[score.key] = grid.left_out
+    found = [part for part in parts if len(part)]
+    return pd.concat(found, ignore_index=True) if found else parts[0], left_out
+
+
+def fronts_table(results: Results) -> pd.DataFrame:
+    """Hypervolumes of each score's fronts against the NFE: a row per score and setting, the solver's axes aside."""
+    panel = next((axis for axis in results.other_axes if _of_dataset(axis)), None)
+    settings = list(results.settings)
+    parts = []
+    for score in () if results.suite.get("settled") else results.scores:
+        cells = results.cells[["seed", *settings]].assign(value=results.wide[score.key], nfe=results.wide["nfe"])
+        found = effects.fronts(cells, settings, panel, higher=not score.lower_is_better)
+        parts += [found.assign(metric=score.key)] if len(found) else []
+    columns = ["metric", *settings, "hypervolume", "low", "high", "n", "of"]
+    return pd.concat(parts, ignore_index=True)[columns] if parts else pd.DataFrame(columns=columns)
+
+
+def what_matters(table: pd.DataFrame, directions: Mapping[str, str]) -> pd.DataFrame:
+    """A row per score and factor or interaction, in the order of their shares: which level is best, and by how much.
+
+    table: `effects_table`; directions: of each score, "lower" or "higher". Columns: metric, factor, share, best,
+    effect.
+    """
+    rows = []
+    for (metric, factor, other), part in table.groupby(["metric", "factor", "other"], sort=False):
+        higher = directions.get(str(metric)) == "higher"
+        best = part.iloc[int(part["effect"].argmax() if higher else part["effect"].argmin())]
+        name = f"{factor} with {other}" if other else str(factor)
+        text = round_to_interval(best["effect"], (best["high"] - best["low"]) / 2)
+        rows.append((metric, name, float(best["share"]), best["level"], text))
+    found = pd.DataFrame(rows, columns=["metric", "factor", "share", "best", "effect"])
+    order = {metric: i for i, metric in enumerate(dict.fromkeys(found["metric"]))}
+    return found.iloc[sorted(range(len(found)), key=lambda i: (order[found["metric"][i]], -found["share"][i]))]
+
+
+def _first_look(results: Results) -> str:
+    """The answer of a suite without claims."""
+    table, _ = effects_table(results)
+    if table.empty:
+        return "Nothing is claimed here, and no grid is complete enough for a first look."
+    found = what_matters(table, {score.key: score.direction for score in results.scores})
+    first = found[found["metric"] == found["metric"].iloc[0]]
+    metric, leading = first["metric"].iloc[0], first[first["share"] >= 0.01].head(3)
+    if leading.empty:
+        return f"Nothing is claimed here. A first look: nothing that varies accounts for the variance of {metric}."
+    shares = [f"{row.factor} for {100 * row.share:.0f} %" for row in leading.itertuples()]
+    mains = first[~first["factor"].str.contains(" with ")]
+    best = f"; of {mains['factor'].iloc[0]}, {mains['best'].iloc[0]} is best on average" if len(mains) else ""
+    text = f"Nothing is claimed here. A first look: of the variance of {metric} between cells, "
+    return f"{text}{_and(shares).replace(' for ', ' accounts for ', 1)}{best}."
+
+
+def _of_dataset(axis: str) -> bool:
+    """Whether a factor, or one in step with it, varies the data set: its levels' scores are on no common scale."""
+    return any(part.partition(".")[0] == "dataset" for part in axis.split(" + "))
 
 
 def differences(results: Results) -> list[Difference]:

@@ -32,7 +32,7 @@ def bench():
         sys.argv = ["bench", *map(str, arguments)]
         try:
             with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as ended:
-                cli_settle.cli.main()
+                cli_settle.main()
         finally:
             sys.argv = before
         return subprocess.CompletedProcess(sys.argv, ended.value.code, out.getvalue(), err.getvalue())

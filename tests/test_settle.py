@@ -1,4 +1,6 @@
-"""`bench settle` on real trainings: a true claim, a false one and an empty one; and copies of one cell, which have no side."""
+"""`bench settle` on real trainings: a true claim, a false one and an empty one; and copies of one cell, which have no
+side.
+"""
 
 import json
 from textwrap import dedent
@@ -80,7 +82,7 @@ def test_of_60_suites_of_copies_at_most_7_have_a_side(bench, tmp_path):
     sides = 0
     for batch in range(6):
         claims = "".join(
-            f"  - {{claim: {suite}.{i}, metric: wasserstein, better: {{replica: {8 * suite + 2 * i}}}, "
+            f"  - {{claim: suite {suite} claim {i}, metric: wasserstein, better: {{replica: {8 * suite + 2 * i}}}, "
             f"than: {{replica: {8 * suite + 2 * i + 1}}}}}\n"
             for suite in range(10)
             for i in range(4)

@@ -30,11 +30,14 @@ from bench.report.tables import (
     published_text,
     table_files,
 )
-from bench.verdicts import answer, claims_table
+from bench.verdicts import answer, claims_table, effects_table, fronts_table, what_matters
 from bench.words import duration
 
 TEMPLATE = "report.md.jinja"
 FAILURE_ROWS = 30
+EFFECT_ROWS, SHARE_LEAST = 6, 0.005
+"""Most factors and interactions that a score shows, and the least share of one that is shown."""
+
 DATED = ("started", "date", "time", "host", "hostname", "user")
 """Provenance that the page leaves out: it would change from run to run and tells a reader nothing."""
 
@@ -137,7 +140,8 @@ def _context(results: Results) -> dict[str, Any]:
         "pivots": [(score.key, f"tables/{score.slug}.md") for score in results.scores],
         "reading": _reading(results),
         "settled": bool(suite.get("settled")),
-        "answer": answer(results) if len(stated) else "",
+        "answer": answer(results),
+        **_effects(results),
         "claims": stated.to_dict("records"),
         "claims_table": markdown(shown, ["claim", "verdict", "effect", "source"]),
         "published": markdown(published_text(results), ["where", "metric", "grade", "source"])
@@ -149,6 +153,20 @@ def _context(results: Results) -> dict[str, Any]:
         "exclusions": suite.get("exclusions") or [],
         "fixed": _fixed(suite.get("fixed") or {}),
         "notices": [*(suite.get("notices") or []), *_noted(results.records)],
+    }
+
+
+def _effects(results: Results) -> dict[str, Any]:
+    """What matters, as a table of the largest shares, and what it leaves out."""
+    table, left_out = effects_table(results)
+    found = what_matters(table, {score.key: score.direction for score in results.scores})
+    shown = found[found["share"] >= SHARE_LEAST].groupby("metric", sort=False).head(EFFECT_ROWS)
+    shown = shown.assign(share=[f"{100 * share:.0f} %" for share in shown["share"]])
+    shown.columns = ["metric", "factor", "share of variance", "best level", "its effect"]
+    return {
+        "effects": markdown(shown, ["metric", "factor", "best level"]) if len(shown) else "",
+        "effects_left": [(metric, text) for metric, text in left_out.items() if text],
+        "fronts": len(fronts_table(results)) > 0,
     }
 
 

@@ -17,7 +17,7 @@ from bench.report.claims import claims_text
 from bench.report.failures import failure_groups, failures
 from bench.report.results import Results, Score
 from bench.stats import prediction_interval, round_like, round_to_interval, round_with_ends
-from bench.verdicts import claims_table, seeds_table
+from bench.verdicts import claims_table, effects_table, fronts_table, seeds_table
 
 ARROWS = {"lower": " ↓", "higher": " ↑"}
 COMPACT_ROWS = 40
@@ -38,6 +38,11 @@ def table_files(results: Results) -> dict[str, str]:
             continue
         words = [*results.axes, *_words(text)]
         files |= {f"tables/{name}.csv": csv_text(numbers, "%.10g"), f"tables/{name}.md": markdown(text, words)}
+    found, _ = effects_table(results)
+    if len(found):
+        files |= {"tables/effects.csv": csv_text(found, "%.10g")}
+    if len(front := fronts_table(results)):
+        files |= {"tables/fronts.csv": csv_text(front, "%.10g")}
     if results.suite["claims"]:
         files["tables/claim_seeds.csv"] = csv_text(seeds_table(results), "%.10g")
     return files

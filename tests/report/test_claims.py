@@ -154,3 +154,40 @@ def test_the_files_hold_what_the_tables_do(make_run):
     assert read["verdict"].tolist() == ["supported", "equivalent"]
     assert len(pd.read_csv(results.folder / "tables" / "claim_seeds.csv")) == 2 * 3 * 8
     assert "| supported  | 0.198 ± 0.006 data units" in files["tables/claims.md"]
+
+
+def test_a_suite_without_claims_has_a_first_look_for_its_answer(make_run):
+    def gain(dataset, seed):
+        return 0.2 + wobble(seed) + (0.1 if dataset == "moons" else 0)
+
+    results = run(make_run, gain, [])
+    assert verdicts.answer(results) == (
+        "Nothing is claimed here. A first look: of the variance of wasserstein between cells, path accounts for 96 % "
+        "and dataset with path for 4 %; of path, straight is best on average."
+    )
+    table, left_out = verdicts.effects_table(results)
+    assert tuple(table.columns) == ("metric", "factor", "other", "level", "effect", "low", "high", "share")
+    straight = table[(table["factor"] == "path") & (table["other"] == "") & (table["level"] == "straight")]
+    assert straight["effect"].item() == pytest.approx(
+        -np.mean([gain(d, s) for d in AXES["dataset"] for s in SEEDS]) / 2
+    )
+    assert left_out == {"wasserstein": ""}
+    files = tables.table_files(results)
+    assert "tables/effects.csv" in files
+    assert "tables/claim_seeds.csv" not in files
+    same = run(make_run, lambda *_: 0.0, [])
+    assert verdicts.answer(same).endswith("nothing that varies accounts for the variance of wasserstein.")
+
+
+def test_one_combination_has_nothing_to_look_at(make_run):
+    results = load_results(make_run({"path": ["straight"]}, SEEDS))
+    assert verdicts.answer(results) == "Nothing is claimed here, and no grid is complete enough for a first look."
+
+
+def test_fronts_stand_in_a_file(make_run):
+    results = load_results(make_run({"path": ["straight", "noisy"], "solver.steps": ["5", "10", "20"]}, SEEDS))
+    found = verdicts.fronts_table(results)
+    assert found["metric"].unique().tolist() == ["wasserstein", "mmd"]
+    by_path = found[found["metric"] == "wasserstein"].set_index("path")["hypervolume"]
+    assert by_path["straight"] > by_path["noisy"]
+    assert "tables/fronts.csv" in tables.table_files(results)
