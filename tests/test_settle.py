@@ -8,6 +8,8 @@ from textwrap import dedent
 import pandas as pd
 import pytest
 
+from bench.decisions import judge
+
 TINY = """\
 base:
   dataset: gaussian_mixture
@@ -65,6 +67,8 @@ def test_settle_ends_as_it_should_and_again_from_the_store(bench, tmp_path):
     one = bench(*map(str, command), "--claim", "harms", "--max-seeds", "1")
     assert one.returncode == 0, one.stderr
     assert "1 seeds: 0 of 1 claims decided" in one.stdout
+    short = bench(*map(str, command), "--max-minutes", "0")
+    assert short.stdout.count("claims decided") == 1, "no further round is begun"
     none = bench(*map(str, command), "--claim", "halms")
     assert (none.returncode, "training harms" in none.stderr) == (2, True)
 
@@ -76,31 +80,33 @@ def test_a_suite_without_claims_has_nothing_to_settle(bench, tmp_path):
     assert "no claims to settle" in done.stderr
 
 
+COPIES, SEEDS, TRIALS = 60, 7, 3
+"""Replicas of a run, three to a suite of two claims, which need seven seeds; runs, each of 20 suites."""
+
+
 @pytest.mark.long
 def test_of_60_suites_of_copies_at_most_7_have_a_side(bench, tmp_path):
-    """One cell under eight salts of its random streams, four claims that one copy is better than the next."""
+    """One cell again and again under other salts of its random streams, each claimed to be better than the next."""
+    claims = "".join(
+        f"  - {{claim: copy {copy}, metric: wasserstein, better: {{replica: {copy}}}, than: {{replica: {copy + 1}}}}}\n"
+        for copy in range(COPIES)
+        if copy % 3 < 2
+    )
     sides = 0
-    for batch in range(6):
-        claims = "".join(
-            f"  - {{claim: suite {suite} claim {i}, metric: wasserstein, better: {{replica: {8 * suite + 2 * i}}}, "
-            f"than: {{replica: {8 * suite + 2 * i + 1}}}}}\n"
-            for suite in range(10)
-            for i in range(4)
-        )
-        (tmp_path / "copies.yaml").write_text(
-            f"question: what?\nseeds: [{', '.join(str(8 * batch + s) for s in range(8))}]\n{TINY}"
-            f"  training: {{steps: 50, batch: 64}}\ngrid: {{replica: [{', '.join(map(str, range(80)))}]}}\n"
+    for trial in range(TRIALS):
+        seeds = [SEEDS * trial + seed for seed in range(SEEDS)]
+        file, results = tmp_path / f"copies{trial}.yaml", tmp_path / f"r{trial}"
+        file.write_text(
+            f"question: what?\nseeds: {seeds}\n{TINY.replace('gaussian_mixture', 'two_moons')}"
+            f"  training: {{steps: 50, batch: 64}}\ngrid: {{replica: {list(range(COPIES))}}}\n"
             f"metrics: [wasserstein]\nclaims:\n{claims}"
         )
-        done = bench("run", str(tmp_path / "copies.yaml"), "--results", str(tmp_path / f"r{batch}"))
+        done = bench("run", str(file), "--results", str(results))
         assert done.returncode == 0, done.stderr
-        from bench.decisions import judge
-
-        table = pd.read_csv(tmp_path / f"r{batch}" / "copies" / "tables" / "claim_seeds.csv", dtype={"claim": str})
+        table = pd.read_csv(results / file.stem / "tables" / "claim_seeds.csv")
         series = [part["difference"].to_numpy() for _, part in table.groupby("claim", sort=False)]
-        assert len(series) == 40
-        assert all(len(d) == 8 and d.std() > 0 for d in series)
-        for suite in range(10):
-            found = judge(series[4 * suite : 4 * suite + 4], [None] * 4)
-            sides += any(one.verdict in {"supported", "refuted"} for one in found)
+        assert all(len(d) == SEEDS and d.std() > 0 for d in series)
+        for i in range(0, len(series), 2):
+            sides += any(one.verdict in {"supported", "refuted"} for one in judge(series[i : i + 2], [None] * 2))
+    assert TRIALS * len(series) // 2 == 60
     assert sides <= 7

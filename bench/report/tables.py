@@ -16,7 +16,7 @@ from bench.csv_text import csv_text
 from bench.report.claims import claims_text
 from bench.report.failures import failure_groups, failures
 from bench.report.results import Results, Score
-from bench.stats import prediction_interval, round_like, round_to_interval, round_with_ends
+from bench.stats import cluster_words, prediction_interval, round_like, round_to_interval, round_with_ends
 from bench.verdicts import claims_table, effects_table, fronts_table, seeds_table
 
 ARROWS = {"lower": " ↓", "higher": " ↑"}
@@ -264,13 +264,18 @@ def _interval(key: str, results: Results) -> pd.DataFrame:
 def _texts(key: str, results: Results, counted: bool = True, timed: bool = False) -> list[str]:
     """Means over seeds as text; with n where seeds are missing, and how the value ended where all are.
 
-    Times whose seeds share one measurement have two digits, as a single one has.
+    Seeds of a score that fall into two clusters are not summed up. Times whose seeds share one measurement have two
+    digits, as a single one has.
     """
     stats, lost = results.over_seeds(key), results.lost(key)
+    seeds = results.wide[key].groupby(results.cells["combo"])
+    apart = {combo: cluster_words(one.dropna()) for combo, one in seeds} if counted else {}
     texts = []
     for combo, row in zip(stats.index, stats.to_dict("records"), strict=True):
         if not row["n"]:
             text = lost.get(combo, "–")
+        elif apart.get(combo):
+            text = apart[combo]
         elif results.holds_excess(key):
             text = round_with_ends(row["mean"], row["low"], row["high"])
         else:

@@ -183,3 +183,17 @@ def test_numbers_that_are_not_finite_count_as_missing(make_run):
 def test_a_folder_without_a_run_is_refused(tmp_path):
     with pytest.raises(StoreError, match="run the suite first"):
         load_results(tmp_path)
+
+
+def test_seeds_in_two_clusters_have_no_mean_in_the_headline(make_run):
+    def measure(cell):
+        far = cell["path"] == "noisy" and cell["seed"] % 2
+        return {"wasserstein": 1.0 + 0.01 * cell["seed"] + far, "wasserstein_floor": 0.5, "nfe": 10.0}
+
+    results = load_results(make_run({"path": ["straight", "noisy"]}, range(7), measure=measure))
+    straight, noisy = tables.headline_text(results)["wasserstein ↓"]
+    assert "±" in straight
+    assert noisy == "1 to 1.06 (4 seeds) and 2.01 to 2.05 (3)"
+    assert tables.headline(results)["wasserstein"].tolist() == pytest.approx([1.03, 1.03 + 3 / 7]), (
+        "numbers stay numbers"
+    )
