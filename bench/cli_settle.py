@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -152,13 +153,16 @@ class _Run:
     def decide(
         self, about: dict[str, Any], cells: pd.DataFrame, table: pd.DataFrame
     ) -> tuple[list[Difference], list[Decision]]:
-        """The claims' differences and decisions, read as the report will read them."""
+        """The claims' differences and decisions, read as the report will read them.
+
+        Of a claim whose verdict will be withheld, for a side that fails at times, more seeds would change nothing.
+        """
         from bench import records, verdicts
         from bench.report.results import read_back
 
         read = read_back(self.folder, *records.as_written(cells, table, about))
         found = verdicts.differences(read)
-        return found, verdicts.decisions_on(read, found)
+        return found, verdicts.tested(read, found)
 
     def more(self, growing: Sequence[int]) -> int:
         """Seeds of the next round: as many as fill the machine, going by the trainings of one seed."""
@@ -184,9 +188,10 @@ class _Run:
 
     def say(self, about: dict[str, Any], found: Sequence[Difference], decisions: Sequence[Decision]) -> None:
         """The verdicts, a sentence each."""
-        from bench.verdicts import sentence
+        from bench.verdicts import sentence, withheld
 
-        for claim, each, decision in zip(about["claims"], found, decisions, strict=True):
+        for claim, each, one in zip(about["claims"], found, decisions, strict=True):
+            decision = replace(one, verdict="undecided") if withheld(each, one) else one
             out.print(f"{claim['claim']}: {sentence(claim, each, decision, len(decisions))}")
         out.print(f"settled in {duration(self.seconds)}")
 

@@ -31,7 +31,8 @@ class Difference:
 
     `by_seed` has a value for each seed that has a pair at all (index: seed; nan where a number is lacking), and so has
     each data set's in `by_dataset`, by label, where both sides of every pair are of one data set. `pairs` is the number
-    of contrasts averaged within a seed (the most of any seed); `note` says what kept seeds out.
+    of contrasts averaged within a seed (the most of any seed); `note` says what kept seeds out. `lost` counts the seeds
+    in which only the claim's side lacks a number, and those in which only the other side does.
     """
 
     by_seed: pd.Series[float]
@@ -40,6 +41,7 @@ class Difference:
     unit: str
     note: str
     by_dataset: Mapping[str, pd.Series[float]] = field(default_factory=dict)
+    lost: tuple[int, int] = (0, 0)
 
     @property
     def values(self) -> Floats:
@@ -98,7 +100,9 @@ def claim_difference(records: pd.DataFrame, claim: Mapping[str, Any], axes: Sequ
     else:
         b = values.reindex(pairs["than"]).to_numpy(dtype=float)
     gain = _gain(a, b, direction, asked_share(claim, direction))
-    pairs = pairs.assign(gain=np.where(np.isfinite(gain), gain, math.nan))
+    pairs = pairs.assign(gain=np.where(np.isfinite(gain), gain, math.nan), no_a=~np.isfinite(a), no_b=~np.isfinite(b))
+    without = pairs.groupby("seed")[["no_a", "no_b"]].any()
+    alone = int((without["no_a"] & ~without["no_b"]).sum()), int((without["no_b"] & ~without["no_a"]).sum())
     by_seed = _whole(pairs)
     lost = int(by_seed.isna().sum())
     if lost:
@@ -109,7 +113,7 @@ def claim_difference(records: pd.DataFrame, claim: Mapping[str, Any], axes: Sequ
     labels = [label for label in dict.fromkeys(pairs["dataset"]) if label]
     by_dataset = {} if (pairs["dataset"] == "").any() else {x: _whole(pairs[pairs["dataset"] == x]) for x in labels}
     most = int(pairs.groupby("seed").size().max()) if len(pairs) else 0
-    return Difference(by_seed, most, direction, unit, note, by_dataset)
+    return Difference(by_seed, most, direction, unit, note, by_dataset, alone)
 
 
 def asked_share(claim: Mapping[str, Any], direction: str) -> float:

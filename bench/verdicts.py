@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from bench import effects
 from bench.contrasts import Difference, asked_share, claim_difference
-from bench.decisions import MORE_MAX, Decision, decide
+from bench.decisions import LEVEL, MORE_MAX, Decision, decide
 from bench.nfe import Budget
 from bench.sequential import settle
 from bench.stats import cluster_words, is_excess, mean_interval, round_to_interval, seeds_needed
@@ -75,9 +76,24 @@ def claims_table(results: Results) -> pd.DataFrame:
 
 
 def decisions_on(results: Results, found: Sequence[Difference]) -> list[Decision]:
-    """Decisions on a run's claims: by e-values where its suite was settled, else by tests at a fixed number of
-    seeds.
+    """Decisions on a run's claims, `tested`; a verdict that seeds without a number may have made is withheld."""
+    return [
+        replace(one, verdict="undecided") if withheld(each, one) else one
+        for each, one in zip(found, tested(results, found), strict=True)
+    ]
+
+
+def withheld(found: Difference, decision: Decision) -> bool:
+    """Whether the side that wins, or either of two that are equal, gave no number in seeds where the other did.
+
+    A side that diverges in its bad seeds looks good in the rest.
     """
+    losers = {"supported": found.lost[:1], "refuted": found.lost[1:], "equivalent": found.lost}
+    return any(losers.get(decision.verdict, ()))
+
+
+def tested(results: Results, found: Sequence[Difference]) -> list[Decision]:
+    """Decisions by e-values where a suite was settled, else by tests at a fixed number of seeds."""
     margins = [claim.get("margin") for claim in results.suite["claims"]]
     if not results.suite.get("settled"):
         return decide([each.values for each in found], margins)
@@ -228,6 +244,12 @@ def effect_words(found: Difference) -> str:
 def note(found: Difference) -> str:
     """What a reader has to know beside the verdict: seeds left out, clusters of seeds, what each data set says."""
     parts = [found.note]
+    if any(found.lost):
+        better, than = found.lost
+        parts.append(
+            f"the claim's side alone lacks a number in {better} seeds and the other side alone in {than}, and no "
+            "verdict rests on a side that fails where the other does not"
+        )
     if apart := cluster_words(found.values):
         parts.append(f"the seeds fall into two clusters, {apart}, which a mean would hide")
     parts.append(dataset_words(found.by_dataset))
@@ -262,6 +284,8 @@ def _evidence(decision: Decision, claims: int) -> str:
 
 def _outlook(found: Difference, decision: Decision) -> str:
     """What it would take to settle an undecided claim."""
+    if any(found.lost) and (decision.p_holm <= LEVEL or decision.e >= 1 / LEVEL):
+        return "; seeds in which one side alone has no number keep it from a verdict"
     if math.isfinite(decision.more_seeds):
         more = int(decision.more_seeds)
         return f"; about {more} more seed{'' if more == 1 else 's'} would settle an effect of this size"

@@ -117,6 +117,22 @@ def test_several_data_sets_are_shown_and_may_disagree(make_run, moons, words):
     assert first[""] == pytest.approx((first["checkerboard"] + first["moons"]) / 2)
 
 
+@pytest.mark.parametrize(("path", "verdict"), [("straight", "undecided"), ("noisy", "supported")])
+def test_a_side_that_fails_where_the_other_does_not_wins_nothing(make_run, path, verdict):
+    """Nine seeds of which one diverged: eight say the same, and the ninth is why."""
+
+    def change(cell):
+        if (cell["path"], cell["seed"]) == (path, 8):
+            cell.update(status="diverged", reason="the loss is infinite")
+
+    pairs = [[18 * d + s, 18 * d + 9 + s] for d in (0, 1) for s in range(9)]
+    about = {"measure": measured(lambda _, s: 0.2 + wobble(s)), "claims": [stated(pairs=pairs)], "change": change}
+    row = verdicts.claims_table(load_results(make_run(AXES, range(9), **about))).iloc[0]
+    assert (row["verdict"], row["n"], row["of"]) == (verdict, 8, 9)
+    assert ("keep it from a verdict" in row["answer"]) is (verdict == "undecided")
+    assert "no verdict rests on a side that fails" in row["note"]
+
+
 def test_two_clusters_of_seeds_are_said_and_not_summed_up(make_run):
     results = run(make_run, lambda _, s: (0.1 if s % 2 else 0.8) + wobble(s), [stated()])
     row = verdicts.claims_table(results).iloc[0]
