@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-ENUMERATED = 20
-"""Most differences of which all 2^n sums are listed; two halves of as many are met in the middle."""
+ENUMERATED, MET = 12, 32
+"""Most differences of which all 2^n sums are listed; and of which those of two halves are met in the middle."""
 
 DRAWS = 99_999
-"""Random sign patterns beyond twice that many differences; with the one that was seen, 100,000."""
+"""Random sign patterns beyond that; with the one that was seen, 100,000."""
 
 TIE = 1e-9
 """Sums closer than this share of the sum of magnitudes are equal, so that rounding never makes a p smaller."""
@@ -29,7 +29,7 @@ TIE = 1e-9
 def greater_p(differences: ArrayLike) -> Floats:
     """One-sided p of "centred at 0 or below" against "above": the share of sign patterns whose sum is as large.
 
-    differences: (..., n), finite; returns (...). Exact up to 40 differences. Beyond, 100,000 random patterns with a
+    differences: (..., n), finite; returns (...). Exact up to 32 differences. Beyond, 100,000 random patterns with a
     fixed seed, the one that was seen among them (Phipson & Smyth 2010), so that p is never too small. A difference of
     0 has no sign to flip: it halves nothing, and the least p is 2^-(n - zeros). Without differences p is 1.
     """
@@ -40,7 +40,7 @@ def greater_p(differences: ArrayLike) -> Floats:
     if n <= ENUMERATED:
         bound = _bound(d)
         return np.asarray((_sums(d) >= bound[..., None]).mean(axis=-1))
-    single = _met if n <= 2 * ENUMERATED else _drawn
+    single = _met if n <= MET else _drawn
     return np.asarray([single(row) for row in d.reshape(-1, n)]).reshape(d.shape[:-1])
 
 
