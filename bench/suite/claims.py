@@ -75,7 +75,9 @@ class Draft:
     at: str | None
     reaches: float | None = None
     floored: bool = False
-    """Whether the metric has a floor, below which no sampler of as many points gets."""
+    """Whether the metric has a floor, what a perfect sampler of as many points would score."""
+    excess: bool = False
+    """And whether the excess over it is a value of the suite's, too."""
     source: str = ""
     because: str = ""
     topic: str = ""
@@ -145,7 +147,7 @@ def _claim(node: Node, known: Mapping[str, str] | None, floored: Sequence[str], 
         times, at = _reaches(held["reaches"].node, faults)
         if side is None or times is None:
             return None
-        return Draft(node.place, claim or "", metric or "", side, side, None, None, at, times, True, **said)
+        return Draft(node.place, claim or "", metric or "", side, side, None, None, at, times, True, False, **said)
     better = _side(held["better"].node, faults) if "better" in held else None
     than = _side(held["than"].node, faults) if "than" in held else None
     by = _by(held["by"].node, faults) if "by" in held else None
@@ -156,8 +158,8 @@ def _claim(node: Node, known: Mapping[str, str] | None, floored: Sequence[str], 
         faults.add(held["margin"].key, f"{why}; keep one, or make two claims")
     if better is None or than is None:
         return None
-    floor = metric in floored
-    return Draft(node.place, claim or "", metric or "", better, than, by, margin, at, None, floor, **said)
+    floor, over = metric in floored, f"{metric}{EXCESS}" in (known or ())
+    return Draft(node.place, claim or "", metric or "", better, than, by, margin, at, None, floor, over, **said)
 
 
 def read_value_name(node: Node, known: Mapping[str, str] | None, faults: Faults) -> str | None:
@@ -306,7 +308,7 @@ def _apart(draft: Draft, cells: Cells, tables: Tables, better: Positions, than: 
         return (
             f"pairs samplers that add noise, or start at random, with ones that keep an even (quasi-random) start, and "
             f"their floors differ: the {draft.metric} itself does not compare; set `sampling: {{start: independent}}`"
-            f"{f', or take {draft.metric}{EXCESS}' if draft.metric not in AUTOMATIC else ''}"
+            f"{f', or take {draft.metric}{EXCESS}' if draft.excess else ''}"
         )
     return ""
 
