@@ -271,8 +271,9 @@ def _folder(results: Path, suite: Suite, ending: str | None) -> Path:
 
 def _publish(folder: Path, store: Store, cells: Any, table: Any, about: dict[str, Any]) -> None:
     """Write the tables, and the report only where something in them is new."""
-    from bench import records
+    from bench import records, verdicts
     from bench.report import headline_text, write_report
+    from bench.report.results import load_results
     from bench.store import disk
 
     if records.is_current(folder, cells, table, about):
@@ -284,6 +285,7 @@ def _publish(folder: Path, store: Store, cells: Any, table: Any, about: dict[str
         for text in written.warnings:
             err.print(f"warning: {text}")
     out.print(headline_text(folder, out.width if out.is_terminal else 160))
+    out.print(f"{verdicts.answer(load_results(folder))}\n")
     out.print(f"report: {folder / 'report.md'}")
 
 
