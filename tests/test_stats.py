@@ -357,3 +357,14 @@ def test_each_data_set_has_its_own_differences_and_sizes_only_have_to_agree_with
     assert found.by_seed.tolist() == [1, 1]
     crossed = claim_difference(records.assign(n=64), claim([[0, 3], [4, 7]]), axes)
     assert crossed.by_dataset == {}
+
+
+def test_seeds_that_share_one_timing_are_one_seed():
+    rows = [(s, p, "e", {"p": 1.0, "q": 3.0}[p] + (s == 3), 5) for p in "pq" for s in range(4)]
+    records = table(rows).assign(unit="s")
+    records.loc[(records["cell"] == 7) & (records["metric"] == "score"), "value"] = 5.0  # timed by itself
+    pairs = [[s, 4 + s] for s in range(4)]
+    found = claim_difference(records, claim(pairs), ["path", "solver"])
+    assert found.values.tolist() == [2.0, 3.0]
+    assert "2 of 4 seeds share a timing" in found.note
+    assert claim_difference(records.assign(unit="steps"), claim(pairs), ["path", "solver"]).interval.n == 4
