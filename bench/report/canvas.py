@@ -1,7 +1,6 @@
 """What all figures share: the look, colours and markers, axes that read well, and the same bytes each time.
 
-Figures are SVG without a date and with a fixed salt for its identifiers; big clouds of points are images
-inside it. Drawing libraries are imported inside functions, so that tables and the page do without them.
+Figures are SVG without a date and with a fixed salt for its identifiers; pictures and clouds of points are WebP. Drawing libraries are imported inside functions, so that tables and the page do without them.
 """
 
 from __future__ import annotations
@@ -25,17 +24,22 @@ if TYPE_CHECKING:
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">")
 DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (5, 1.2, 1.2, 1.2)), (0, (8, 2)))
 GREY = "0.35"
-CLOUD_DPI = 84
+RASTER_DPI, QUALITY = 130, 88
 SALT = "flowbench"
+DUBLIN = "http://purl.org/dc/elements/1.1/"
 
 
 class Drawing(NamedTuple):
-    """A figure before it is a file: the file's stem, the heading and caption on the page, the figure."""
+    """A figure before it is a file: the file's stem, the heading and caption on the page, the figure.
+
+    raster: whether it shows pictures or clouds of points, which are lighter as pixels than as lines.
+    """
 
     name: str
     title: str
     caption: str
     figure: Figure
+    raster: bool = False
 
 
 @contextmanager
@@ -67,21 +71,44 @@ def look() -> Iterator[None]:
         yield
 
 
-def svg(drawing: Drawing) -> bytes:
-    """The figure as SVG with its title and caption inside: equal drawings give equal bytes."""
+def drawn(drawing: Drawing) -> tuple[str, bytes]:
+    """The figure's file name and content, SVG or WebP, with title and caption inside: equal drawings, equal bytes."""
     buffer = io.BytesIO()
+    if drawing.raster:
+        drawing.figure.savefig(
+            buffer, format="webp", dpi=RASTER_DPI, pil_kwargs={"quality": QUALITY, "method": 4, "xmp": _xmp(drawing)}
+        )
+        return f"{drawing.name}.webp", buffer.getvalue()
     about = {"Date": None, "Creator": None, "Title": drawing.title, "Description": drawing.caption}
-    drawing.figure.savefig(buffer, format="svg", dpi=CLOUD_DPI, metadata=about)
-    return buffer.getvalue()
+    drawing.figure.savefig(buffer, format="svg", metadata=about)
+    return f"{drawing.name}.svg", buffer.getvalue()
 
 
-def about(drawn: bytes, name: str) -> tuple[str, str]:
-    """Title and caption of an SVG that `svg` made; its name where it has none."""
-    root = ElementTree.fromstring(drawn)
-    title, caption = (
-        root.findtext(f".//{{http://purl.org/dc/elements/1.1/}}{name}") for name in ("title", "description")
-    )
+def about(content: bytes, name: str) -> tuple[str, str]:
+    """Title and caption of a file that `drawn` made; its name where it has none. ValueError, SyntaxError or OSError
+    where it cannot be read.
+    """
+    root = ElementTree.fromstring(_xmp_of(content) if content.startswith(b"RIFF") else content)
+    title, caption = (root.findtext(f".//{{{DUBLIN}}}{part}") for part in ("title", "description"))
     return title or name, caption or ""
+
+
+def _xmp(drawing: Drawing) -> bytes:
+    """Title and caption as the Dublin Core elements that an SVG has too."""
+    root = ElementTree.Element("metadata")
+    for part, text in (("title", drawing.title), ("description", drawing.caption)):
+        ElementTree.SubElement(root, f"{{{DUBLIN}}}{part}").text = text
+    return ElementTree.tostring(root)
+
+
+def _xmp_of(content: bytes) -> bytes:
+    from PIL import Image
+
+    with Image.open(io.BytesIO(content), formats=["WEBP"]) as image:
+        held = image.info.get("xmp")
+    if not isinstance(held, bytes):
+        raise ValueError("the picture carries no caption")
+    return held
 
 
 def panels(rows: int, columns: int, width: float = 3.1, height: float = 2.7, beside: float = 1.7) -> Any:

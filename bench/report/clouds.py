@@ -53,7 +53,7 @@ def samples_over_target(results: Results, arrays: Arrays) -> Iterator[Drawing]:
         f"Generated points (green) over target points (red){lines}; seed {seed}, at most {MOST_POINTS} points of each, "
         f"each solver at its largest NFE. Axes in data units.{left}"
     )
-    yield Drawing("samples", "Samples over their target", caption, figure)
+    yield Drawing("samples", "Samples over their target", caption, figure, raster=True)
 
 
 def the_way(results: Results, arrays: Arrays) -> Iterator[Drawing]:
@@ -82,7 +82,7 @@ def the_way(results: Results, arrays: Arrays) -> Iterator[Drawing]:
         "The way of the points (green) from noise at t = 0 to data at t = 1, over the target (red); "
         f"seed {ways[0][1]['seed']}. Axes in data units."
     )
-    yield Drawing("way", "From noise to data", caption, figure)
+    yield Drawing("way", "From noise to data", caption, figure, raster=True)
 
 
 def _in_plane(arrays: Arrays, cell: Cell, needs: str = "samples") -> bool:
@@ -101,8 +101,7 @@ def _points(arrays: Arrays, cell: Cell) -> tuple[Floats, Floats]:
 
 
 def _cloud(ax: Axes, points: Floats, colour: str, size: float, alpha: float) -> None:
-    """Points as one image per panel: thousands of vector dots would make the file slow and large."""
-    ax.set_rasterization_zorder(0)
+    """Points, below all lines."""
     x, y = points[:MOST_POINTS].T
     ax.scatter(x, y, s=size, color=colour, alpha=alpha, linewidths=0, zorder=-1)
 

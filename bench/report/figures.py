@@ -1,4 +1,4 @@
-"""All figures of a run, drawn one by one into figures/*.svg; one that fails is said and costs only itself."""
+"""All figures of a run, drawn one by one into figures/, as SVG or WebP; one that fails is said and costs only itself."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from pathlib import Path
 from bench.errors import Corrupt
 from bench.report import budget, clouds, curves, factors, images, losses
 from bench.report.arrays import Arrays
-from bench.report.canvas import Drawing, about, look, svg
+from bench.report.canvas import Drawing, about, drawn, look
 from bench.report.results import Results
 from bench.report.seal import noted_figure
 
-STORE_FIGURES = ("samples", "way", "images", "classes", "image_way", "losses")
+STORE_FIGURES = ("samples.webp", "way.webp", "images.webp", "classes.webp", "image_way.webp", "losses.svg")
 """Figures made of the store's arrays: kept as they are where those arrays are not at hand."""
 
 
@@ -36,20 +36,21 @@ def draw_figures(results: Results, store_root: Path | None) -> tuple[list[Shown]
         try:
             with look():
                 for drawing in draw():
-                    files[f"figures/{drawing.name}.svg"] = svg(drawing)
-                    shown[drawing.name] = Shown(f"figures/{drawing.name}.svg", drawing.title, drawing.caption)
+                    name, content = drawn(drawing)
+                    files[f"figures/{name}"] = content
+                    shown[drawing.name] = Shown(f"figures/{name}", drawing.title, drawing.caption)
         except Exception as error:  # a figure is never worth the report
             text = " ".join(str(error).split()) or "no reason given"
             warnings.append(f"{what}: the figure could not be drawn ({type(error).__name__}: {text[:200]})")
     for name in STORE_FIGURES:
-        file = f"figures/{name}.svg"
+        file, stem = f"figures/{name}", name.partition(".")[0]
         if file in files:
             continue
         try:
             if held := noted_figure(results.folder, file, results.suite):
-                shown[name] = Shown(file, *about(held, name))
+                shown[stem] = Shown(file, *about(held, stem))
                 files[file] = held
-        except (Corrupt, SyntaxError) as error:
+        except (Corrupt, SyntaxError, ValueError, OSError) as error:
             warnings.append(f"{file}: left out, since it cannot be used ({' '.join(str(error).split())[:300]})")
     return list(shown.values()), files, warnings
 

@@ -41,7 +41,7 @@ def sheets(results: Results, arrays: Arrays) -> Iterator[Drawing]:
         f"The first {SIDE * SIDE} samples, as they come; seed {chosen[0][1]['seed']}, each solver at its largest NFE. "
         f"Settings start from the same noise.{left}"
     )
-    yield Drawing("images", "Samples", caption, figure)
+    yield Drawing("images", "Samples", caption, figure, raster=True)
 
 
 def class_sheets(results: Results, arrays: Arrays) -> Iterator[Drawing]:
@@ -59,7 +59,7 @@ def class_sheets(results: Results, arrays: Arrays) -> Iterator[Drawing]:
 
     figure = _pictures(chosen, 3, 3.0, sheet)
     caption = f"Samples of each class, a row per class from 0 on, as they come; seed {chosen[0][1]['seed']}.{left}"
-    yield Drawing("classes", "Samples by class", caption, figure)
+    yield Drawing("classes", "Samples by class", caption, figure, raster=True)
 
 
 def image_way(results: Results, arrays: Arrays) -> Iterator[Drawing]:
@@ -81,7 +81,7 @@ def image_way(results: Results, arrays: Arrays) -> Iterator[Drawing]:
         "One sample, the first, on its way from noise at t = 0 to data at t = 1: where 50 equal steps are after 0, 5, "
         f"10, 20, 30, 40, 49 and all of them; seed {ways[0][1]['seed']}."
     )
-    yield Drawing("image_way", "From noise to image", caption, figure)
+    yield Drawing("image_way", "From noise to image", caption, figure, raster=True)
 
 
 def _pictures(chosen: list[tuple[str, Cell]], most: int, width: float, picture: Callable[[Cell], Floats]) -> Figure:

@@ -26,15 +26,15 @@ from bench.files import (
     write_beside,
 )
 
-SUITE, PAGE = "suite.json", "report.md"
+SUITE, PAGE, HTML = "suite.json", "report.md", "report.html"
 TABLES = ("tables/cells.csv", "tables/records.csv")
 """What a run writes; everything else is made from it."""
 
 SEAL, INPUTS, WRITTEN = "sha256", "inputs", "written"
 FOLDERS = ("", "tables", "figures")
 
-OURS = re.compile(r"tables/[^/\0]+\.(csv|md)|figures/[^/\0]+\.svg")
-"""What a report may have written beside the page, and so may remove."""
+OURS = re.compile(r"report\.html|tables/[^/\0]+\.(csv|md|tex)|figures/[^/\0]+\.(svg|webp|png)")
+"""What a report may have written beside report.md, and so may remove."""
 
 REMEDY = "run its suite again: finished work is in the store, and the report is written anew"
 
@@ -157,7 +157,7 @@ def check_places(folder: Path) -> None:
     """StoreError, before any work, where a link or a file stands in the place of a folder, or a link in the page's."""
     for name in FOLDERS:
         refuse_other_than_folder(folder / name)
-    for name in (SUITE, PAGE, *TABLES):
+    for name in (SUITE, PAGE, HTML, *TABLES):
         try:
             size_of(folder.parent, f"{folder.name}/{name}")
         except FileNotFoundError:

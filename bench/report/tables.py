@@ -15,12 +15,15 @@ from tabulate import tabulate
 from bench.csv_text import csv_text
 from bench.report.claims import claims_text
 from bench.report.failures import failure_groups, failures
+from bench.report.names import title
 from bench.report.results import Results, Score
 from bench.stats import cluster_words, prediction_interval, round_like, round_to_interval, round_with_ends
 from bench.verdicts import claims_table, effects_table, fronts_table, seeds_table
 
 ARROWS = {"lower": " ↓", "higher": " ↑"}
-COMPACT_ROWS = 40
+COMPACT_ROWS, COMPACT_COLUMNS, MOST_AXES = 40, 10, 6
+NEAR = 0.1
+"""How much worse than at its most evaluations a solver may score where a headline shows it with fewer."""
 
 
 def table_files(results: Results) -> dict[str, str]:
@@ -82,22 +85,82 @@ def headline_text(results: Results) -> pd.DataFrame:
         columns = results.times(name)
         for device, key in columns.items():
             full = title if len(columns) == 1 else f"{title} {device}"
-            table[full] = _texts(key, results, counted=False, timed=True)
+            table[full] = _marked(_texts(key, results, counted=False, timed=True), results, key)
     table["seeds ok"] = [f"{good}/{size}" for good, size in results.seeds_ok().itertuples(index=False)]
     return table
 
 
 def compact(results: Results, table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
-    """At most 40 rows of a table over combinations, and a sentence that says which they are.
+    """At most 40 rows and 10 columns of a table over combinations, under the names that people read, and sentences that
+    say what was left out.
 
-    The rule looks at costs and order alone, never at scores: each solver at its largest NFE, then the first.
+    The rows: all, or of each solver that with the fewest evaluations whose first score is within a tenth of what it
+    reaches with its most. What every row has alike is said and takes no column.
     """
-    if len(table) <= COMPACT_ROWS:
-        return table, ""
-    chosen, how = table.loc[sorted(results.at_largest_nfe(results.settings))], ", each solver at its largest NFE"
-    if len(chosen) > COMPACT_ROWS:
-        chosen, how = chosen.head(COMPACT_ROWS), f"{how}, the first {COMPACT_ROWS} in the suite's order"
-    return chosen, f"{len(chosen)} of {len(table)} combinations{how}."
+    chosen, notes = table, list[str]()
+    if len(table) > COMPACT_ROWS:
+        chosen, how = table.loc[_frugal(results)], _frugal_words(results)
+        if len(chosen) > COMPACT_ROWS:
+            chosen, how = chosen.head(COMPACT_ROWS), f"{how}, the first {COMPACT_ROWS} in the suite's order"
+        notes.append(f"{len(chosen)} of {len(table)} combinations{how}.")
+    alike = [c for c in ("NFE", "seeds ok") if c in chosen and len(chosen) > 1 and chosen[c].nunique() == 1]
+    if words := [f"{column} {chosen[column].iloc[0]}" for column in alike]:
+        notes.append(f"The same in all rows: {', '.join(words)}.")
+    chosen = _ten(results, chosen.drop(columns=alike))
+    return chosen.rename(columns=column_titles(results)), " ".join(notes)
+
+
+def column_titles(results: Results) -> dict[str, str]:
+    """What the columns of `headline_text` are called where people read them."""
+    named = dict[str, str]()
+    for score in results.scores:
+        name, arrow = title(score), ARROWS.get(score.direction, "")
+        named |= {score.key + arrow: name + arrow, f"{score.key} floor": f"{name} floor"}
+        named |= {f"{score.key} excess": f"{name} excess"}
+    return named
+
+
+def _frugal(results: Results) -> list[int]:
+    """Of each solver in each setting the combination with the fewest evaluations that is `NEAR` its most expensive."""
+    most = results.at_largest_nfe(results.settings)
+    if not results.scores or not results.settings:
+        return sorted(most)
+    about, nfe = results.combinations, results.over_seeds("nfe")["mean"]
+    score = results.over_seeds(results.scores[0].key)["mean"]
+    worse = score if results.scores[0].lower_is_better else -score
+    rows = []
+    for last in most:
+        own = (about[list(results.settings)] == about.loc[last, list(results.settings)]).all(axis=1)
+        near = own & (worse <= worse[last] + NEAR * abs(worse[last])) & nfe.notna()
+        rows.append(int(nfe[near].idxmin()) if near.any() else last)
+    return sorted(rows)
+
+
+def _frugal_words(results: Results) -> str:
+    if not results.scores:
+        return ", each solver at its largest NFE"
+    return (
+        f": each solver at the fewest evaluations (NFE) whose {title(results.scores[0])} is within {NEAR:.0%} of what "
+        "it reaches with its most"
+    )
+
+
+def _ten(results: Results, table: pd.DataFrame) -> pd.DataFrame:
+    """The columns that matter most, at most ten: what varies, each score, the first one's excess and floor, costs."""
+    axes = [column for column in table if column in results.varied]
+    if len(axes) > MOST_AXES:
+        rest = axes[MOST_AXES - 1 :]
+        joined = [", ".join(f"{a}={v}" for a, v in zip(rest, row, strict=True)) for row in table[rest].to_numpy()]
+        table = table.drop(columns=rest)
+        table.insert(MOST_AXES - 1, "other factors", joined)
+        axes = [*axes[: MOST_AXES - 1], "other factors"]
+    scores = [score.key + ARROWS.get(score.direction, "") for score in results.scores]
+    first = [f"{results.scores[0].key} {end}" for end in ("excess", "floor")] if results.scores else []
+    failed = ["seeds ok"] if results.cells["status"].ne("ok").any() else []
+    times = [column for column in table if "[s]" in column]
+    wanted = [*axes, *scores[:1], *failed, *first, "NFE", *scores[1:], *times, *table.columns]
+    kept = [column for column in dict.fromkeys(wanted) if column in table][:COMPACT_COLUMNS]
+    return table[[column for column in table if column in kept]]
 
 
 def pivot(results: Results, score: Score) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -283,6 +346,17 @@ def _texts(key: str, results: Results, counted: bool = True, timed: bool = False
         short = counted and 0 < row["n"] < row["of"]
         texts.append(f"{text} ({row['n']:.0f}/{row['of']:.0f})" if short else text)
     return texts
+
+
+def _marked(texts: Sequence[str], results: Results, key: str) -> list[str]:
+    """Times, with `busy` behind those of which any was taken while the machine had other work."""
+    rows = results.records[(results.records["metric"] == key) & results.records["value"].notna()]
+    disturbed = rows.loc[rows["note"].str.contains("busy"), "cell"]
+    combos = set(results.cells.loc[disturbed, "combo"])
+    return [
+        f"{text} (busy)" if combo in combos else text
+        for combo, text in zip(results.combinations.index, texts, strict=True)
+    ]
 
 
 def _plain_cell(value: object) -> str:

@@ -33,7 +33,7 @@ ENTRY = re.compile(
 )
 REPORT = re.compile(
     r"(?!store/)([A-Za-z0-9_][A-Za-z0-9_.+-]{0,199})/"
-    r"(?:suite\.json|report\.md|tables/[A-Za-z0-9_][A-Za-z0-9_.+-]{0,199}|figures/[A-Za-z0-9_][A-Za-z0-9_.+-]{0,199})"
+    r"(?:suite\.json|report\.(?:md|html)|tables/[A-Za-z0-9_][A-Za-z0-9_.+-]{0,199}|figures/[A-Za-z0-9_][A-Za-z0-9_.+-]{0,199})"
 )
 
 DATE = (1980, 1, 1, 0, 0, 0)
