@@ -254,6 +254,7 @@ def page(
         "plugins": [{"file": plugin.file, "sha256": plugin.sha256} for plugin in suite.plugins],
         "metrics": [metric.name for metric in suite.metrics],
         "values": values,
+        "terms": terms(suite),
         "provenance": dict(provenance),
         "notices": [],
         "command": command,
@@ -267,6 +268,25 @@ def page(
             for kind in KINDS
         },
     }
+
+
+def terms(suite: Suite) -> dict[str, str]:
+    """What the components and choices that a reader meets here are, in the first line of their own docstrings.
+
+    Left out is what is usual and the same everywhere; the data set is named always.
+    """
+    from bench.components import CHOICES, ROOMS, first_line
+
+    found = dict[str, str]()
+    for factor, configs in suite.cells.configs.items():
+        if factor in CHOICES and len(configs) > 1:
+            found[factor] = CHOICES[factor].meaning
+        for config in configs if factor in ROOMS else ():
+            if config.name and (factor == "dataset" or len(configs) > 1 or config.name != ROOMS[factor].default):
+                found[f"{factor} {config.name}"] = first_line(suite.tables.cls(factor, config.name))
+    for config in suite.metrics:
+        found[f"metric {config.name}"] = first_line(suite.tables.cls("metric", config.name))
+    return {name: words for name, words in found.items() if words}
 
 
 def _claim(claim: Claim, shown: Mapping[str, str]) -> dict[str, Any]:
@@ -349,8 +369,9 @@ def _report_code() -> str:
     from bench.report import write_report
 
     code = code_hash(definitions=[(write_report.__module__, write_report.__qualname__)])
-    templates = sorted((Path(__file__).parent / "report").rglob("*.jinja"))
-    held = b"".join(file.read_bytes() for file in templates)
+    folder = Path(__file__).parent / "report"
+    beside = sorted([*folder.glob("*.jinja"), *folder.glob("assets/*.js"), *folder.glob("assets/*.css")])
+    held = b"".join(file.read_bytes() for file in beside)
     return hashlib.sha256(code.encode() + held).hexdigest()[:12]
 
 

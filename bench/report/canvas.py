@@ -79,8 +79,8 @@ def drawn(drawing: Drawing) -> tuple[str, bytes]:
             buffer, format="webp", dpi=RASTER_DPI, pil_kwargs={"quality": QUALITY, "method": 4, "xmp": _xmp(drawing)}
         )
         return f"{drawing.name}.webp", buffer.getvalue()
-    about = {"Date": None, "Creator": None, "Title": drawing.title, "Description": drawing.caption}
-    drawing.figure.savefig(buffer, format="svg", metadata=about)
+    held = {"Date": None, "Creator": None, "Title": drawing.title, "Description": drawing.caption}
+    drawing.figure.savefig(buffer, format="svg", metadata=held)
     return f"{drawing.name}.svg", buffer.getvalue()
 
 

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from bench.errors import Corrupt
-from bench.report import budget, clouds, curves, factors, images, losses
+from bench.report import budget, clouds, curves, factors, forest, images, losses
 from bench.report.arrays import Arrays
 from bench.report.canvas import Drawing, about, drawn, look
 from bench.report.results import Results
@@ -57,6 +57,8 @@ def draw_figures(results: Results, store_root: Path | None) -> tuple[list[Shown]
 
 def _recipes(results: Results, store_root: Path | None) -> Iterator[tuple[str, Callable[[], Iterator[Drawing]]]]:
     """(what it is, how to draw it) of every figure that may apply, in the page's order."""
+    if results.suite["claims"]:
+        yield "claims", partial(forest.forest, results)
     yield "error budget", partial(budget.budget, results)
     for score in results.scores:
         if score.value in budget.IN_BUDGET and budget.is_there(results):

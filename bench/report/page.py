@@ -5,20 +5,22 @@ The same files give the same bytes: the page bears no date, and nothing here dra
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
 from bench.errors import StoreError
+from bench.report import html
 from bench.report.claims import claims_text
 from bench.report.failures import failure_groups, failures
 from bench.report.figures import draw_figures
+from bench.report.names import title
 from bench.report.results import Results, Score, load_results
-from bench.report.seal import PAGE, REMEDY, SUITE, is_sealed, lay_out
+from bench.report.seal import HTML, PAGE, REMEDY, SUITE, is_sealed, lay_out
 from bench.report.tables import (
     compact,
     escape,
@@ -40,6 +42,13 @@ EFFECT_ROWS, SHARE_LEAST = 6, 0.005
 
 DATED = ("started", "date", "time", "host", "hostname", "user")
 """Provenance that the page leaves out: it would change from run to run and tells a reader nothing."""
+
+
+class Shown(NamedTuple):
+    """A table of text, and which of its columns hold words and stand to the left."""
+
+    table: pd.DataFrame
+    words: Sequence[str]
 
 
 @dataclass(frozen=True)
@@ -68,18 +77,18 @@ def write_report(folder: Path, store_root: Path | None = None) -> Report:
     results = load_results(Path(folder))
     with _fitting(results.folder):
         files = {name: text.encode("utf-8", "backslashreplace") for name, text in table_files(results).items()}
-        full = headline_text(results)
-        table, note = compact(results, full)
+        table, note = compact(results, headline_text(results))
         figures, drawn, warnings = draw_figures(results, store_root)
         about = _context(results)
         about |= {
-            "headline": markdown(table, results.varied),
+            "headline": Shown(table, results.varied),
             "headline_note": note,
             "figures": figures,
             "warnings": warnings,
         }
         files |= drawn
         files[PAGE] = _render(about).encode("utf-8", "backslashreplace")
+        files[HTML] = html.render(results, about, drawn).encode("utf-8", "backslashreplace")
     lay_out(results.folder, results.suite, files)
     return Report(results.folder / PAGE, table, note, warnings, is_sealed(results.suite))
 
@@ -114,6 +123,7 @@ def _render(about: Mapping[str, Any]) -> str:
         keep_trailing_newline=True, autoescape=False,
     )  # fmt: skip
     templates.filters |= {"text": escape, "linked": linked, "prose": prose}
+    templates.filters["table"] = lambda shown: markdown(shown.table, shown.words)
     text = templates.get_template(TEMPLATE).render(about)
     lines = [line.rstrip() for line in text.splitlines()]
     kept = [line for i, line in enumerate(lines) if line or (i and lines[i - 1])]
@@ -129,6 +139,7 @@ def _context(results: Results) -> dict[str, Any]:
     return {
         "suite": suite,
         "seeds": suite["seeds"],
+        "dataset": _dataset(results),
         "cells": len(cells),
         "combinations": len(results.combinations),
         "axes": [(axis, results.labels(axis)) for axis in results.axes],
@@ -143,17 +154,23 @@ def _context(results: Results) -> dict[str, Any]:
         "answer": answer(results),
         **_effects(results),
         "claims": stated.to_dict("records"),
-        "claims_table": markdown(shown, ["claim", "verdict", "effect", "source"]),
-        "published": markdown(published_text(results), ["where", "metric", "grade", "source"])
+        "claims_table": Shown(shown, ("claim", "verdict", "effect", "source")),
+        "published": Shown(published_text(results), ("where", "metric", "grade", "source"))
         if suite.get("published")
-        else "",
+        else None,
         "failures": len(failures(results)),
-        "failure_table": markdown(groups.head(FAILURE_ROWS), ["status", "of", "where", "reason", "log"]),
+        "failure_table": Shown(groups.head(FAILURE_ROWS), ("status", "of", "where", "reason", "log")),
         "failure_rest": max(0, len(groups) - FAILURE_ROWS),
         "exclusions": suite.get("exclusions") or [],
         "fixed": _fixed(suite.get("fixed") or {}),
         "notices": [*(suite.get("notices") or []), *_noted(results.records)],
     }
+
+
+def _dataset(results: Results) -> str:
+    """The one data set of a run, or its data sets, by name; empty where the folder does not say."""
+    names = results.labels("dataset.name") if "dataset.name" in results.cells else []
+    return ", ".join(names or [str(results.suite["fixed"].get("dataset.name") or "")])
 
 
 def _effects(results: Results) -> dict[str, Any]:
@@ -164,7 +181,7 @@ def _effects(results: Results) -> dict[str, Any]:
     shown = shown.assign(share=[f"{100 * share:.0f} %" for share in shown["share"]])
     shown.columns = ["metric", "factor", "share of variance", "best level", "its effect"]
     return {
-        "effects": markdown(shown, ["metric", "factor", "best level"]) if len(shown) else "",
+        "effects": Shown(shown, ("metric", "factor", "best level")) if len(shown) else None,
         "effects_left": [(metric, text) for metric, text in left_out.items() if text],
         "fronts": len(fronts_table(results)) > 0,
     }
@@ -215,7 +232,7 @@ def _provenance(results: Results) -> list[tuple[str, str]]:
     return rows
 
 
-def _fixed(fixed: Mapping[str, Any]) -> str:
+def _fixed(fixed: Mapping[str, Any]) -> Shown | None:
     """Settings that are the same in all cells, a row per factor."""
     rows: dict[str, list[str]] = {}
     for key, value in fixed.items():
@@ -223,14 +240,14 @@ def _fixed(fixed: Mapping[str, Any]) -> str:
         shown = "none" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
         rows.setdefault(factor, []).append(f"{name} = {shown}" if name and name != "name" else shown)
     table = pd.DataFrame([(factor, ", ".join(parts)) for factor, parts in rows.items()], columns=["factor", "setting"])
-    return markdown(table, ["factor", "setting"]) if rows else ""
+    return Shown(table, ("factor", "setting")) if rows else None
 
 
 def _reading(results: Results) -> list[tuple[str, str]]:
     """How to read the numbers: a paragraph for each thing that this run shows."""
     scores, wide = results.scores, results.wide
     least = int((results.suite.get("seeds") and len(results.suite["seeds"])) or 0)
-    paragraphs = [(score.key, _score_words(score)) for score in scores]
+    paragraphs = [(title(score), _score_words(score)) for score in scores]
     if least > 1:
         text = (
             "means over seeds with a 95 % t interval, as 0.53 ± 0.04; one seed is one observation. `(2/3)` behind a "
@@ -248,7 +265,7 @@ def _reading(results: Results) -> list[tuple[str, str]]:
             if score.floor_sd:
                 mean, sd = (wide[column].mean() for column in (score.floor, score.floor_sd))
                 text += (
-                    f" {score.key}: {mean:.3g}, with a standard deviation of {sd:.2g} over random draws of the data."
+                    f" {title(score)}: {mean:.3g}, with a standard deviation of {sd:.2g} over random draws of the data."
                 )
         paragraphs.append(("Floor", text))
     if any(score.excess for score in scores):
@@ -268,12 +285,14 @@ def _reading(results: Results) -> list[tuple[str, str]]:
         if "cuda" in on:
             text += " What noise a sampler draws as it goes (ddpm, euler_maruyama) is drawn on the CPU and counts."
         paragraphs.append(("Sampling time", text))
-    return paragraphs
+    given = results.suite.get("terms") or {}
+    return [*paragraphs, *((str(name), str(words)) for name, words in given.items())]
 
 
 def _score_words(score: Score) -> str:
     """A score's unit, direction, sample size and repeats."""
     unit = f"in {score.unit}, " if score.unit else ""
+    key = f"`{score.key}` in files and suites, " if title(score) != score.key else ""
     size = f", {score.n} samples per evaluation" if score.n else ""
     mean = f", {score.repeats} evaluations averaged within a seed" if (score.repeats or 1) > 1 else ""
-    return f"{unit}{score.better}{size}{mean}."
+    return f"{key}{unit}{score.better}{size}{mean}."
