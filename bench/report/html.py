@@ -159,7 +159,7 @@ def _verdicts(results: Results, claims: Sequence[Mapping[str, Any]]) -> list[dic
             inside = mean_interval(series.dropna().to_numpy(dtype=float))
             rows.append([label, *map(_round, (inside.mean, inside.low, inside.high))])
         unit, margin = (f" [{claim['unit']}]" if claim["unit"] else ""), claim["margin"]
-        words = f"how far the claim's side is ahead in {claim['metric']}{unit}"
+        words = f"ahead by{unit}"
         there = margin is not None and math.isfinite(margin)
         found.append({"verdict": claim["verdict"], "title": words, "margin": margin if there else None, "rows": rows})
     return found

@@ -178,7 +178,8 @@ def _effects(results: Results) -> dict[str, Any]:
     table, left_out = effects_table(results)
     found = what_matters(table, {score.key: score.direction for score in results.scores})
     shown = found[found["share"] >= SHARE_LEAST].groupby("metric", sort=False).head(EFFECT_ROWS)
-    shown = shown.assign(share=[f"{100 * share:.0f} %" for share in shown["share"]])
+    names = {score.key: title(score) for score in results.scores}
+    shown = shown.assign(metric=[names[key] for key in shown["metric"]], share=[f"{100 * share:.0f} %" for share in shown["share"]])
     shown.columns = ["metric", "factor", "share of variance", "best level", "its effect"]
     return {
         "effects": Shown(shown, ("metric", "factor", "best level")) if len(shown) else None,

@@ -15,7 +15,7 @@ def main() -> None:
     import vl_convert
 
     source = Path(itables.__file__).parent / "html"
-    vega = vl_convert.javascript_bundle("window.vega = vega; window.vegaEmbed = vegaEmbed;", vl_version="6.4")
+    vega = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version="6.4")
     tables = (source / "dt_bundle.js").read_text()
     code, _, licences = tables.partition("/*! Bundled license information:")
     name = re.search(r"export\{.*?(\w+) as default.*?\}", code)

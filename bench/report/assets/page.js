@@ -26,9 +26,9 @@
     const long = rows > 12;
     tables.push(
       new DataTable(table, {
-        order: [], autoWidth: false, paging: rows > 25, pageLength: 25, info: long, searching: rows > 1,
+        order: [], autoWidth: false, paging: rows > 20, pageLength: 15, info: long, searching: rows > 1,
         layout: { topStart: null, topEnd: long ? "search" : null, bottomStart: long ? "info" : null,
-                  bottomEnd: rows > 25 ? "paging" : null },
+                  bottomEnd: rows > 20 ? "paging" : null },
         language: { search: "search", emptyTable: "none", zeroRecords: "no row fits the filter" },
       }),
     );
@@ -54,7 +54,7 @@
     views.get(place)?.finalize();
     const shown = await vegaEmbed(place, { $schema: "https://vega.github.io/schema/vega-lite/v6.json", ...spec }, {
       actions: { export: true, source: false, compiled: false, editor: false }, ast: true, config: config(),
-      renderer: dots > MANY ? "canvas" : "svg", tooltip: { theme: isDark() ? "dark" : "light" },
+      renderer: dots > MANY ? "canvas" : "svg", tooltip: { theme: isDark() ? "dark" : "light" }, logLevel: 1, // errors alone
     });
     views.set(place, shown);
     place.view = shown.view;
@@ -92,7 +92,7 @@
     const xs = byCost
       ? { field: "x", type: "quantitative", title: data.values[x].name, scale: { type: logX ? "log" : "linear", zero: false, nice: false, padding: 12 }, axis: { grid: false, tickCount: 5 } }
       : { field: xKey, type: "nominal", title: factor(xKey).name, sort: order(xKey), axis: { labelAngle: -30 } };
-    const ys = { field: "y", type: "quantitative", title: data.values[y].name, scale: { type: log ? "log" : "linear", zero: false }, axis: { tickCount: 6 } };
+    const ys = { field: "y", type: "quantitative", title: data.values[y].name, scale: { type: log ? "log" : "linear", zero: false, nice: !log, padding: log ? 12 : 0 }, axis: { tickCount: 6 } };
     const hue = paint ? { color: { field: paint, type: "nominal", title: factor(paint).name, sort: order(paint), scale: { domain: order(paint).filter((_, i) => allows(Number(paint.slice(1)), i)) } } } : { color: { value: colour("accent") } };
     const offset = !byCost && paint && paint !== xKey ? { xOffset: { field: paint, type: "nominal", sort: order(paint) } } : {};
     const share = { x: xs, y: ys, ...hue, ...offset };
@@ -129,12 +129,12 @@
     const means = about.rows.filter((row) => keep(row[0])).map((row) => ({ on: label(row[0]), mean: row[1], low: row[2], high: row[3] }));
     const names = means.map((row) => row.on);
     const paint = { value: colour(MARKED.includes(about.verdict) ? "good" : about.verdict === "refuted" ? "bad" : about.verdict === "undecided" ? "open" : "none") };
-    const y = { field: "on", type: "nominal", title: null, sort: names, axis: { grid: true, ticks: false, domain: false } };
+    const y = { field: "on", type: "nominal", title: null, sort: names, axis: names.length > 1 ? { grid: true, ticks: false, domain: false } : null };
     const x = (field) => ({ field, type: "quantitative", title: about.title, scale: { zero: true, nice: true }, axis: { tickCount: 6 } });
     const tip = { format: ".3~g", type: "quantitative" };
     const band = about.margin ? [{ data: { values: [{ a: -about.margin, b: about.margin }] }, mark: { type: "rect", opacity: 0.12 }, encoding: { x: { ...x("a") }, x2: { field: "b" }, color: { value: colour("ink") }, tooltip: [{ field: "b", title: "margin ±", ...tip }] } }] : [];
     return [{
-      width: width(place) - (names.length > 1 ? 130 : 50), height: 26 * Math.max(names.length, 1) + 14,
+      width: width(place) - (names.length > 1 ? 150 : 60), height: 26 * Math.max(names.length, 1) + 14,
       layer: [
         ...band,
         { data: { values: [{ zero: 0 }] }, mark: { type: "rule" }, encoding: { x: x("zero"), color: { value: colour("ink") } } },
