@@ -115,6 +115,13 @@ def effects_table(results: Results) -> tuple[pd.DataFrame, dict[str, str]]:
 
     A suite that was settled has none: its cells have as many seeds as their claims took.
     """
+    if "effects" not in results.made:
+        results.made["effects"] = _effects_table(results)
+    table, left_out = results.made["effects"]
+    return table.copy(), left_out
+
+
+def _effects_table(results: Results) -> tuple[pd.DataFrame, dict[str, str]]:
     parts, left_out = [pd.DataFrame(columns=list(effects.COLUMNS))], dict[str, str]()
     for score in () if results.suite.get("settled") else results.scores:
         cells = results.cells[["seed", *results.varied]].assign(value=results.wide[score.key])
@@ -181,6 +188,13 @@ def _of_dataset(axis: str) -> bool:
 
 def differences(results: Results) -> list[Difference]:
     """The contrast of each of a run's claims."""
+    if "differences" not in results.made:
+        results.made["differences"] = _differences(results)
+    found: list[Difference] = results.made["differences"]
+    return found
+
+
+def _differences(results: Results) -> list[Difference]:
     about = ["seed", *results.axes, *(["solver.steps"] if "solver.steps" in results.cells else [])]
     columns = ["base", "value", "n", "unit", "better", "device"]
     cells = results.cells[["cell", *dict.fromkeys(about)]].reset_index(drop=True)

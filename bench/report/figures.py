@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -14,8 +15,8 @@ from bench.report.canvas import Drawing, about, drawn, look
 from bench.report.results import Results
 from bench.report.seal import noted_figure
 
-STORE_FIGURES = ("samples.webp", "way.webp", "images.webp", "classes.webp", "image_way.webp", "losses.svg")
-"""Figures made of the store's arrays: kept as they are where those arrays are not at hand."""
+STORE_FIGURES = ("samples", "way", "images", "classes", "image_way", "losses")
+"""Figures made of the store's arrays: kept as they are, in either format, where those arrays are not at hand."""
 
 
 @dataclass(frozen=True)
@@ -42,13 +43,13 @@ def draw_figures(results: Results, store_root: Path | None) -> tuple[list[Shown]
         except Exception as error:  # a figure is never worth the report
             text = " ".join(str(error).split()) or "no reason given"
             warnings.append(f"{what}: the figure could not be drawn ({type(error).__name__}: {text[:200]})")
-    for name in STORE_FIGURES:
-        file, stem = f"figures/{name}", name.partition(".")[0]
-        if file in files:
+    for name, ending in itertools.product(STORE_FIGURES, ("webp", "svg")):
+        file = f"figures/{name}.{ending}"
+        if name in shown:
             continue
         try:
             if held := noted_figure(results.folder, file, results.suite):
-                shown[stem] = Shown(file, *about(held, stem))
+                shown[name] = Shown(file, *about(held, name))
                 files[file] = held
         except (Corrupt, SyntaxError, ValueError, OSError) as error:
             warnings.append(f"{file}: left out, since it cannot be used ({' '.join(str(error).split())[:300]})")

@@ -180,7 +180,14 @@ def _effects(results: Results, axes: Sequence[str]) -> list[list[Any]]:
     names = {score.key: title(score) for score in results.scores}
     table = table[table["factor"].isin(axes) & (table["other"].fillna("") == "")]
     return [
-        [names[row.metric], axes.index(row.factor), str(row.level), _round(row.effect), _round(row.low), _round(row.high)]
+        [
+            names[row.metric],
+            axes.index(row.factor),
+            str(row.level),
+            _round(row.effect),
+            _round(row.low),
+            _round(row.high),
+        ]
         for row in table.itertuples()
     ]
 

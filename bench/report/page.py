@@ -18,6 +18,7 @@ from bench.report import html
 from bench.report.claims import claims_text
 from bench.report.failures import failure_groups, failures
 from bench.report.figures import draw_figures
+from bench.report.latex import latex_files
 from bench.report.names import title
 from bench.report.results import Results, Score, load_results
 from bench.report.seal import HTML, PAGE, REMEDY, SUITE, is_sealed, lay_out
@@ -77,6 +78,7 @@ def write_report(folder: Path, store_root: Path | None = None) -> Report:
     results = load_results(Path(folder))
     with _fitting(results.folder):
         files = {name: text.encode("utf-8", "backslashreplace") for name, text in table_files(results).items()}
+        files |= {name: text.encode("utf-8", "backslashreplace") for name, text in latex_files(results).items()}
         table, note = compact(results, headline_text(results))
         figures, drawn, warnings = draw_figures(results, store_root)
         about = _context(results)
@@ -179,7 +181,9 @@ def _effects(results: Results) -> dict[str, Any]:
     found = what_matters(table, {score.key: score.direction for score in results.scores})
     shown = found[found["share"] >= SHARE_LEAST].groupby("metric", sort=False).head(EFFECT_ROWS)
     names = {score.key: title(score) for score in results.scores}
-    shown = shown.assign(metric=[names[key] for key in shown["metric"]], share=[f"{100 * share:.0f} %" for share in shown["share"]])
+    shown = shown.assign(
+        metric=[names[key] for key in shown["metric"]], share=[f"{100 * share:.0f} %" for share in shown["share"]]
+    )
     shown.columns = ["metric", "factor", "share of variance", "best level", "its effect"]
     return {
         "effects": Shown(shown, ("metric", "factor", "best level")) if len(shown) else None,

@@ -90,6 +90,11 @@ class Results:
         return tuple(self.suite["axes"])
 
     @functools.cached_property
+    def made(self) -> dict[str, Any]:
+        """What takes long and several tables and figures show, by name: made once."""
+        return {}
+
+    @functools.cached_property
     def varied(self) -> tuple[str, ...]:
         """Axes with more than one label."""
         return tuple(axis for axis in self.axes if self.cells[axis].nunique() > 1)

@@ -219,6 +219,17 @@ def write_store(root: Path, cells: Sequence[Mapping[str, Any]], n: int = 512) ->
 @pytest.fixture
 def make_run(tmp_path: Path) -> Callable[..., Path]:
     """Writes a run over the given axes; `change` may alter each cell in place before it is recorded."""
+    return maker(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def make_shared_run(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """The same for a run that all tests of a module look at."""
+    return maker(tmp_path_factory.mktemp("shared"))
+
+
+def maker(root: Path) -> Callable[..., Path]:
+    """A function that writes runs below a folder."""
 
     def make(
         axes: Mapping[str, Sequence[str]],
@@ -234,11 +245,11 @@ def make_run(tmp_path: Path) -> Callable[..., Path]:
         for cell in cells:
             if change:
                 change(cell)
-        folder = write_run(tmp_path / name, suite(list(axes), seeds, **about), cells, rows(cells, list(axes), measure))
+        folder = write_run(root / name, suite(list(axes), seeds, **about), cells, rows(cells, list(axes), measure))
         if sealed:
             seal_run(folder)
         if store:
-            write_store(tmp_path / "store", cells, n=300)
+            write_store(root / "store", cells, n=300)
         return folder
 
     return make

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 from bench.report import headline_text, seal, write_report
+from bench.report.canvas import about as caption_of
 
 AXES = {"path": ["straight", "noisy"], "solver.steps": ["5", "20"]}
 REPOSITORY = Path(__file__).parents[2]
@@ -50,9 +51,12 @@ def test_same_inputs_give_the_same_bytes_in_another_process(make_run, tmp_path):
     assert contents(first) == contents(second)
     assert {file.name for file in (first / "figures").iterdir()} == {
         "score_vs_nfe-wasserstein.svg", "score_vs_seconds-wasserstein.svg", "factors-wasserstein.svg",
-        "samples.svg", "way.svg", "losses.svg",
+        "samples.webp", "way.webp", "losses.svg",
     }  # fmt: skip
-    for file in (first / "figures").iterdir():
+    for file in (first / "figures").glob("*.webp"):
+        assert caption_of(file.read_bytes(), "")[1].endswith("Axes in data units.")
+        assert file.stat().st_size < 300_000
+    for file in (first / "figures").glob("*.svg"):
         words = {element.tag.rpartition("}")[2] for element in ElementTree.parse(file).iter()}
         assert "date" not in words
         assert file.stat().st_size < 300_000
@@ -90,7 +94,7 @@ def test_page_links_only_to_what_exists_and_says_what_it_must(make_run):
         assert words in page
     assert "**" not in page
     assert "2025" not in page
-    assert "wasserstein ↓" in headline_text(report, 100)
+    assert "W2 (root) ↓" in headline_text(report, 100)
     assert headline_text(folder, 100) == headline_text(report, 100)
 
 
@@ -121,9 +125,10 @@ def test_page_says_which_floors_are_approximate_and_which_times_were_disturbed(m
     records.to_csv(file, index=False)
     report = write_report(folder, None)
     page = report.path.read_text()
-    assert report.headline["wasserstein floor"].str.startswith("≈ ").all()
+    assert report.headline["W2 (root) floor"].str.startswith("≈ ").all()
     assert "5 of 12 sampling times were taken while the machine was busy" in page
     assert "3 of 12 training times were taken while the machine was busy" in page
+    assert report.headline["sampling [s]"].str.contains("(busy)", regex=False).tolist() == [True, True, False, False]
     assert "12 cells hold results of older code" in page
 
 
@@ -163,7 +168,7 @@ def test_a_figure_that_fails_costs_only_itself(make_run, tmp_path):
     assert len(report.warnings) == 1
     assert report.warnings[0].startswith("training loss: the figure could not be drawn")
     assert "training loss: the figure could not be drawn" in report.path.read_text()
-    assert (folder / "figures" / "samples.svg").is_file()
+    assert (folder / "figures" / "samples.webp").is_file()
 
 
 def test_what_an_earlier_report_left_and_no_longer_applies_goes_and_what_is_the_users_stays(make_run):
@@ -231,7 +236,7 @@ def test_labels_are_inert_in_tables_pages_and_figures(make_run, tmp_path):
         ]
         assert all(str(link).startswith(("tables/", "figures/", "#")) for link in to)
         assert len({len(row) for row in _rows(tokens)}) <= 1 or page == report.page
-    for file in (run / "figures").iterdir():
+    for file in (run / "figures").glob("*.svg"):
         tags = {element.tag.rpartition("}")[2] for element in ElementTree.parse(file).iter()}
         assert not tags & {"script", "b", "a", "foreignObject"}
     for file in (run / "tables").glob("*.csv"):

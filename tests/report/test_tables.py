@@ -120,12 +120,28 @@ def test_labels_are_shown_and_never_interpreted(make_run):
     ]  # fmt: skip
 
 
-def test_a_long_headline_keeps_each_solver_at_its_largest_cost(make_run):
+def test_a_long_headline_shows_where_each_solver_breaks(make_run):
     axes = {"path": ["straight", "noisy"], "solver": ["euler", "heun"], "solver.steps": [str(2**k) for k in range(11)]}
     results = load_results(make_run(axes, seeds=(0,)))
     table, note = tables.compact(results, tables.headline_text(results))
-    assert table["solver.steps"].tolist() == ["1024"] * 4
-    assert note == "4 of 44 combinations, each solver at its largest NFE."
+    assert table["solver.steps"].tolist() == ["128", "16", "128", "16"]
+    assert note.startswith(
+        "4 of 44 combinations: each solver at the fewest evaluations (NFE) whose W2 (root) is within 10"
+    )
+    score = results.over_seeds("wasserstein")["mean"]
+    for combo, steps in zip(table.index, (7, 4, 7, 4), strict=True):
+        last = combo - steps + 10
+        assert score[combo] <= 1.1 * score[last] < score[combo - 1]
+
+
+def test_a_headline_has_ten_columns_and_the_first_score_is_among_them(make_run):
+    axes = {f"training.{name}": ["1", "2"] for name in "abcdefg"}
+    results = load_results(make_run(axes, seeds=(0,)))
+    table, note = tables.compact(results, tables.headline_text(results))
+    assert list(table)[5:8] == ["other factors", "W2 (root) ↓", "W2 (root) floor"]
+    assert len(table.columns) == 10
+    assert table["other factors"].iloc[1] == "training.f=1, training.g=2"
+    assert "The same in all rows: NFE 10, seeds ok 1/1." in note
 
 
 def test_terminal_table_fits_and_names_what_it_leaves_out(make_run):

@@ -90,9 +90,9 @@
     const panels = facet ? new Set(means.map((row) => row[facet])).size || 1 : 1;
     const across = facet ? Math.max(1, Math.min(panels, Math.floor(width(place) / 300))) : 1;
     const xs = byCost
-      ? { field: "x", type: "quantitative", title: data.values[x].name, scale: { type: logX ? "log" : "linear", zero: false, nice: false, padding: 12 }, axis: { grid: false, tickCount: 5 } }
+      ? { field: "x", type: "quantitative", title: data.values[x].name, scale: { ...(logX ? { type: "log" } : { zero: false }), nice: false, padding: 12 }, axis: { grid: false, tickCount: 5 } }
       : { field: xKey, type: "nominal", title: factor(xKey).name, sort: order(xKey), axis: { labelAngle: -30 } };
-    const ys = { field: "y", type: "quantitative", title: data.values[y].name, scale: { type: log ? "log" : "linear", zero: false, nice: !log, padding: log ? 12 : 0 }, axis: { tickCount: 6 } };
+    const ys = { field: "y", type: "quantitative", title: data.values[y].name, scale: log ? { type: "log", nice: false, padding: 12 } : { zero: false }, axis: { tickCount: 6 } };
     const hue = paint ? { color: { field: paint, type: "nominal", title: factor(paint).name, sort: order(paint), scale: { domain: order(paint).filter((_, i) => allows(Number(paint.slice(1)), i)) } } } : { color: { value: colour("accent") } };
     const offset = !byCost && paint && paint !== xKey ? { xOffset: { field: paint, type: "nominal", sort: order(paint) } } : {};
     const share = { x: xs, y: ys, ...hue, ...offset };
@@ -114,7 +114,7 @@
       ...rest, transform: [{ filter: `datum.of === "${rest.name === "seeds" ? "seed" : "mean"}"` }, ...transform],
     }));
     return [{
-      data: { values: rows }, columns: across, resolve: { scale: { y: "independent" } },
+      data: { values: rows }, columns: across, resolve: { scale: { y: facet === `f${data.facet}` ? "independent" : "shared" } },
       facet: { field: facet, type: "nominal", title: factor(facet).name, sort: order(facet) },
       spec: { ...size, height: across > 1 ? 280 : 240, layer: faceted },
     }, cells.length];
