@@ -76,6 +76,13 @@ def run(
     memory: Annotated[
         str | None, typer.Option("--max-memory", metavar="MIB", help="stop a job that takes more; or such as 4GB")
     ] = None,
+    engine: Annotated[str, typer.Option("--engine", help="who does the work: local, ray or slurm")] = "local",
+    address: Annotated[
+        str | None, typer.Option("--address", metavar="HOST:PORT", help="the Ray cluster; none: one on this machine")
+    ] = None,
+    slurm: Annotated[
+        list[str] | None, typer.Option("--slurm", metavar="KEY=VALUE", help="what to ask Slurm for; may be repeated")
+    ] = None,
     allow: AllowOption = None,
 ) -> None:
     """Run suites: do what is missing, then write tables, figures and the report."""
@@ -84,13 +91,13 @@ def run(
     limits = _limits(minutes=minutes, still=still, memory=memory)
     for name in suites:
         suite_file(name)  # a misspelt name is told at once
-    from bench.execute import LocalEngine
+    from bench.execute.engines import engine_named
 
-    engine = LocalEngine(workers)
-    engine.warm_up()  # loads torch in the fork server while this process loads it too
+    place = engine_named(engine, workers, address, slurm or [], results)
+    place.warm_up()  # loads torch in the fork server while this process loads it too
     status = OK
     for suite in [load(name, profile, only, allow) for name in suites]:
-        status = max(status, _run(suite, engine, device, results, stale == "keep", fail_fast, bool(only), limits))
+        status = max(status, _run(suite, place, device, results, stale == "keep", fail_fast, bool(only), limits))
         if status == INTERRUPTED:
             break
     raise typer.Exit(status)
@@ -203,7 +210,7 @@ def _run(
     from bench.progress import watcher
 
     began = time.monotonic()
-    place = device_named(device)
+    place = device_named(device, engine.has_gpu)
     folder = _folder(results, suite, partial)
     store, provenance = store_of(results), provenance_here()
     if gpu := gpu_name(place):

@@ -79,17 +79,21 @@ def provenance_here() -> dict[str, Any]:
     return provenance(Path(__file__).parent.parent)
 
 
-def device_named(name: str) -> str:
-    """The device that jobs get. Raises UsageError where it is not there."""
+def device_named(name: str, there: bool | None = None) -> str:
+    """The device that jobs get; `there`: whether who does them has a GPU, by default this machine.
+
+    Raises UsageError where it is not there.
+    """
     import torch
 
+    there = torch.cuda.is_available() if there is None else there
     if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
+        return "cuda" if there else "cpu"
     try:
         device = torch.device(name)
     except RuntimeError as error:
         raise UsageError(f"--device: no device {name!r}; use auto, cpu, cuda or cuda:0") from error
-    if device.type == "cuda" and not torch.cuda.is_available():
+    if device.type == "cuda" and not there:
         raise UsageError(f"--device {name}: torch sees no CUDA device here; use --device cpu")
     return name
 
@@ -98,4 +102,4 @@ def gpu_name(device: str) -> str:
     """The GPU's own name; empty for the CPU."""
     import torch
 
-    return torch.cuda.get_device_name(device) if device.startswith("cuda") else ""
+    return torch.cuda.get_device_name(device) if device.startswith("cuda") and torch.cuda.is_available() else ""
