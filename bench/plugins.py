@@ -26,6 +26,7 @@ from pathlib import Path
 from weakref import WeakKeyDictionary
 
 from bench.errors import ComponentError
+from bench.files import checksum
 from bench.foreign import open_foreign, read_foreign
 from bench.neighbours import MOST_BYTES, Found, Search, mapped
 from bench.syntax import plain_text
@@ -175,7 +176,7 @@ def _data(file: str, private: dict[str, Found]) -> dict[Path, str]:
                 )
             try:
                 with open_foreign(path) as opened:
-                    found[path.resolve()] = hashlib.file_digest(opened, "sha256").hexdigest()
+                    found[path.resolve()] = checksum(opened)
             except OSError as error:
                 said = error.strerror or error
                 raise ComponentError(f"{path}: named by the plugin's `files`, and cannot be read: {said}") from error
