@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bench import __version__, cli_components, cli_store
+from bench import __version__, cli_components, cli_runs, cli_store
 from bench.cli_suites import (
     AllowOption,
     OnlyOption,
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 app.add_typer(cli_components.app)
+app.add_typer(cli_runs.app)
 app.add_typer(cli_store.app, name="store")
 
 
@@ -216,7 +217,7 @@ def _run(
     if gpu := gpu_name(place):
         provenance["gpu"] = gpu
     store.sweep()
-    laid = lay_out(suite, provenance, place)
+    laid = lay_out(suite, provenance, place, engine.machine)
     out.print(f"{suite.name}: {len(suite.cells)} cells on {place}")
     with watcher(out, laid, Estimator(store), engine.slots) as watching, _terminated_as_interrupted():
         done = execute(
@@ -225,6 +226,8 @@ def _run(
         )  # fmt: skip
     if done.error:
         err.print(done.error)
+    if done.shared:
+        out.print(f"{done.shared} jobs were done meanwhile by other processes on this store")
     cells = records.cells_table(suite, laid, done)
     table = records.records_table(suite, laid, done, cells)
     about = records.page(suite, done, provenance, _command(), time.monotonic() - began)

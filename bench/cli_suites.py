@@ -52,11 +52,12 @@ def load(name: str, profile: str | None, only: list[str] | None, allow: list[Pat
     return load_suite(suite_file(name), profile, tuple(only or ()), tuple(allow or ()), err.print)
 
 
-def lay_out(suite: Suite, provenance: dict[str, Any], device: str) -> Plan:
-    """The jobs of a suite; what is known of their seconds is of this machine and device."""
+def lay_out(suite: Suite, provenance: dict[str, Any], device: str, machine: str = "") -> Plan:
+    """The jobs of a suite; times are of the machine so named, by default this one, and the device."""
     from bench.plan import plan
 
-    return plan(suite, f"{provenance['cpu']}/{provenance['cores']}/{device}/{gpu_name(device)}")
+    where = machine or f"{provenance['cpu']}/{provenance['cores']}"
+    return plan(suite, f"{where}/{device}/{gpu_name(device)}")
 
 
 def store_of(results: Path) -> Store:

@@ -37,6 +37,9 @@ class LocalEngine:
         """Start the fork server, which loads torch meanwhile; returns at once."""
         self._server.warm_up()
 
+    machine = ""
+    """Times are taken here."""
+
     @property
     def has_gpu(self) -> bool:
         """Whether torch sees a CUDA device here."""

@@ -142,6 +142,10 @@ class Engine(Protocol):
         """Whether jobs may ask for a CUDA device."""
 
     @property
+    def machine(self) -> str:
+        """The kind of machine that times are taken on; empty for this one."""
+
+    @property
     def free(self) -> int:
         """Number of batches that can start at once."""
 

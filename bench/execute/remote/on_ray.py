@@ -92,6 +92,16 @@ class RayEngine:
         return max(1, min(there, self._most or there))
 
     @property
+    def machine(self) -> str:
+        """The kind of node that times are taken on, for the whole run."""
+        if self._pinned is None:
+            nodes = self._nodes()
+            best = max(nodes, key=lambda node: (node.gpus > 0, node.cpus, node.kind))
+            self._pinned = best.kind
+            self._notices.append(Noticed(f"times are taken on one kind of node: {self._pinned}"))
+        return self._pinned
+
+    @property
     def has_gpu(self) -> bool:
         """Whether a node has one."""
         return any(node.gpus for node in self._nodes())
@@ -219,11 +229,7 @@ class RayEngine:
 
     def _stopwatch_node(self, on_gpu: bool) -> Node:
         """A node of the one kind on which a run's times are taken."""
-        nodes = [node for node in self._nodes() if node.gpus or not on_gpu]
-        if self._pinned is None:
-            self._pinned = max(nodes, key=lambda node: (node.cpus, node.kind)).kind
-            self._notices.append(Noticed(f"times are taken on one kind of node: {self._pinned}"))
-        alike = [node for node in nodes if node.kind == self._pinned]
+        alike = [node for node in self._nodes() if node.kind == self.machine and (node.gpus or not on_gpu)]
         if not alike:
             raise EngineError(
                 f"times are taken on {self._pinned}, and no such node is left; run again when there is one"

@@ -65,6 +65,7 @@ class SlurmEngine:
         self.slots = slots
         self.spool = results.absolute() / f".slurm-{secrets.token_hex(4)}"
         wanted = dict(_pair(text) for text in asked)
+        self._asked = " ".join(sorted(asked))
         self._gpus = any("gpu" in f"{key}={value}" and key != "partition" for key, value in wanted.items())
         self._executor = _executor(submitit, self.spool / "jobs", wanted)
         self._pilots: list[Pilot] = []
@@ -73,6 +74,11 @@ class SlurmEngine:
         self._notices: deque[Event] = deque()
         self._pinned: str | None = None
         self._beaten = 0.0
+
+    @property
+    def machine(self) -> str:
+        """What Slurm is asked for: its own names for kinds of machines."""
+        return f"slurm {self._asked}"
 
     @property
     def has_gpu(self) -> bool:
