@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from bench.report.results import Score
 
-TAGGED = re.compile(r"(?P<name>\w+)\[(?P<extractor>[^@\]]+)@[^\]]+\]")
+TAGGED = re.compile(r"(?P<name>\w+)\[(?P<extractor>[^@=\]]+)(?:@[^\]]+)?\]")
 
 TITLES = {
     "wasserstein": "W2 (root)",

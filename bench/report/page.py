@@ -273,7 +273,8 @@ def _reading(results: Results) -> list[tuple[str, str]]:
         for score in scores:
             if score.floor_sd:
                 mean, sd = (wide[column].mean() for column in (score.floor, score.floor_sd))
-                text += f" {called[score.key]}: {mean:.3g}, with a standard deviation of {sd:.2g} over random draws of the data."
+                drawn = f"with a standard deviation of {sd:.2g} over random draws of the data"
+                text += f" {called[score.key]}: {mean:.3g}, {drawn}."
         paragraphs.append(("Floor", text))
     if any(score.excess for score in scores):
         text = (

@@ -139,10 +139,9 @@ def _frugal(results: Results) -> list[int]:
 def _frugal_words(results: Results) -> str:
     if not results.scores:
         return ", each solver at its largest NFE"
-    first = titles(results.scores)[results.scores[0].key]
+    first, near = titles(results.scores)[results.scores[0].key], f"{100 * NEAR:.0f} %"
     return (
-        f": each solver at the fewest evaluations (NFE) whose {first} is within {100 * NEAR:.0f} % of what it reaches with its "
-        "most"
+        f": each solver at the fewest evaluations (NFE) whose {first} is within {near} of what it reaches with its most"
     )
 
 
