@@ -77,6 +77,9 @@ def run(
     memory: Annotated[
         str | None, typer.Option("--max-memory", metavar="MIB", help="stop a job that takes more; or such as 4GB")
     ] = None,
+    disk: Annotated[
+        str | None, typer.Option("--max-disk", metavar="MIB", help="stop a job that writes more; or such as 4GB")
+    ] = None,
     engine: Annotated[str, typer.Option("--engine", help="who does the work: local, ray or slurm")] = "local",
     address: Annotated[
         str | None, typer.Option("--address", metavar="HOST:PORT", help="the Ray cluster; none: one on this machine")
@@ -89,7 +92,7 @@ def run(
     """Run suites: do what is missing, then write tables, figures and the report."""
     if stale not in {"redo", "keep"}:
         raise UsageError(f"--stale: no choice {stale!r}; known: redo, keep")
-    limits = _limits(minutes=minutes, still=still, memory=memory)
+    limits = _limits(minutes=minutes, still=still, memory=memory, disk=disk)
     for name in suites:
         suite_file(name)  # a misspelt name is told at once
     from bench.execute.engines import engine_named
@@ -176,7 +179,7 @@ def report(
             raise UsageError(f"{folder}: {unknown('results of a suite', name, [path.name for path in known])}")
         try:
             with disk(folder, "write the report"):
-                written = write_report(folder, results / "store")
+                written = write_report(folder, results / "store", traced=True)
         except StoreError as error:  # one folder's damage does not keep the others from their reports
             err.print(str(error))
             status = FAILED

@@ -102,36 +102,42 @@ def _rows(metrics: Mapping[str, Metric], plan: Plan, results: Results, cell: int
         if value is None and outcome.ok:
             continue  # no epochs where every training point is fresh
         note = "machine busy" if outcome.entry and outcome.entry.job.get("busy") else ""
-        yield _row(cell, name, value, about.unit, about.better, n, outcome, note=note)
+        yield _row(cell, name, value, about.unit, about.better, n, outcome, note=note, made=_made(name, outcome))
     spent, last = 0.0, None
+    scores: list[Outcome] = []
     for key, metric in metrics.items():
         done = _outcome(plan, results, cell, plan.cells[f"score/{key}"][cell])
         spent += done.entry.job["score_seconds"] if done.ok and done.entry else math.nan
+        scores.append(done)
         floor_job = plan.cells[f"floor/{key}"][cell]
         floor_done = _outcome(plan, results, cell, floor_job)
         for value, measured in metric.values.items():
             scored, floored = _of_value(done, value), _of_value(floor_done, value)
             name, unit, direction = metric.label(value), measured.unit, measured.direction
             values = _values(scored, value)
-            yield _row(cell, name, _mean(values), unit, direction, n, scored)
+            mine, its = _made(value, scored), _made(value, floored)
+            yield _row(cell, name, _mean(values), unit, direction, n, scored, made=mine)
             if floor_job is None or direction == "none":
                 continue
             floors = _values(floored, value)
             note = "" if metric.draws_floor else _floor_note(plan, results, cell)
-            yield _row(cell, f"{name}{FLOOR}", _mean(floors), unit, "none", n, floored, note=note)
+            yield _row(cell, f"{name}{FLOOR}", _mean(floors), unit, "none", n, floored, note=note, made=its)
             if metric.draws_floor:
                 sd = float(np.std(floors, ddof=1)) if len(floors) > 1 else None
-                yield _row(cell, f"{name}{FLOOR_SD}", sd, unit, "none", n, floored)
+                yield _row(cell, f"{name}{FLOOR_SD}", sd, unit, "none", n, floored, made=its)
             if not metric.excess:
                 continue
             both = scored if not scored.ok else floored
             over = excess(values, floors) if values and floors else None
-            yield _row(cell, f"{name}{EXCESS}", over, unit, direction, n, both, note=note)
+            made = f"{mine} {its}" if mine and its else ""
+            yield _row(cell, f"{name}{EXCESS}", over, unit, direction, n, both, note=note, made=made)
         last = done if last is None or last.ok else last  # the first that failed, where one did
     if last is not None:
         about = AUTOMATIC["score_seconds"]
         value = None if math.isnan(spent) else spent
-        yield _row(cell, "score_seconds", value, about.unit, about.better, n, last)
+        yield _row(
+            cell, "score_seconds", value, about.unit, about.better, n, last, made=_made("score_seconds", *scores)
+        )
 
 
 def _row(
@@ -143,6 +149,7 @@ def _row(
     n: int,
     outcome: Outcome,
     note: str = "",
+    made: str = "",
 ) -> dict[str, Any]:
     job: Mapping[str, Any] = outcome.entry.job if outcome.entry else {}
     notes = [text for text in (note, "stale" if outcome.stale else "") if text]
@@ -167,8 +174,15 @@ def _row(
         "commit": job.get("commit") or "",
         "dirty": job.get("dirty"),
         "code": job.get("code", ""),
+        "entries": made if value is not None else "",
         "versions": " ".join(f"{name} {job['versions'][name]}" for name in VERSIONS) if job.get("versions") else "",
     }
+
+
+def _made(value: str, *outcomes: Outcome) -> str:
+    """What a number was made from: `<kind>/<key>-<code>#<value>` of each entry, with a space between."""
+    entries = [outcome.entry for outcome in outcomes if outcome.entry is not None]
+    return " ".join(f"{entry.kind}/{entry.key}-{entry.code}#{value}" for entry in entries)
 
 
 def _outcome(plan: Plan, results: Results, cell: int, job: JobId | None) -> Outcome:

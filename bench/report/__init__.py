@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 __all__ = ["headline_text", "write_report"]
 
 
-def write_report(folder: Path, store_root: Path | None = None) -> Report:
+def write_report(folder: Path, store_root: Path | None = None, traced: bool = False) -> Report:
     """Write tables/, figures/ and report.md of the run in `folder`; see `bench.report.page`."""
     from bench.report import page
 
-    return page.write_report(folder, store_root)
+    return page.write_report(folder, store_root, traced)
 
 
 def headline_text(run: Report | Path, width: int = 100) -> str:

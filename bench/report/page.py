@@ -30,6 +30,7 @@ from bench.report.tables import (
     published_text,
     table_files,
 )
+from bench.report.traced import trace
 from bench.stats import seeds_needed
 from bench.words import duration
 
@@ -56,14 +57,16 @@ class Report:
         return self.page
 
 
-def write_report(folder: Path, store_root: Path | None = None) -> Report:
+def write_report(folder: Path, store_root: Path | None = None, traced: bool = False) -> Report:
     """Write tables/, figures/ and report.md of the run in `folder` (results/<suite>/).
 
-    Without `store_root` (results/store) the figures of losses and samples stay as they are. Raises
-    StoreError where the folder holds no run, or not what the run wrote.
+    Without `store_root` (results/store) the figures of losses and samples stay as they are. With `traced` every
+    number is compared with the entries that it was made from. Raises StoreError where the folder holds no run, or not
+    what the run wrote.
     """
     results = load_results(Path(folder))
     with _fitting(results.folder):
+        found = trace(results, store_root) if traced else None
         files = {name: text.encode("utf-8", "backslashreplace") for name, text in table_files(results).items()}
         full = headline_text(results)
         table, note = compact(results, full)
@@ -78,6 +81,8 @@ def write_report(folder: Path, store_root: Path | None = None) -> Report:
         files |= drawn
         files[PAGE] = _render(about).encode("utf-8", "backslashreplace")
     lay_out(results.folder, results.suite, files)
+    if found and found.words:
+        warnings.append(found.words)
     return Report(results.folder / PAGE, table, note, warnings, is_sealed(results.suite))
 
 
