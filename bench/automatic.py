@@ -43,7 +43,7 @@ SUFFIXES = (FLOOR, FLOOR_SD, EXCESS)
 """Endings of the values that stand beside a score."""
 
 
-TABLES = ("cells", "records", "headline", "failures", "claims", "published")
+TABLES = ("cells", "records", "headline", "failures", "claims", "claim_seeds", "effects", "fronts", "published")
 """Tables that a report has beside one for each score."""
 
 COLUMNS = (

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
-import signal
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench import __version__, cli_components, cli_runs, cli_store
+from bench import __version__, cli_components, cli_runs, cli_settle, cli_store
 from bench.cli_suites import (
     AllowOption,
     OnlyOption,
@@ -30,19 +24,20 @@ from bench.cli_suites import (
     store_of,
     suite_file,
 )
+from bench.cli_work import command_line, folder_of, publish_report, say_lost, terminated_as_interrupted, verdict_of
 from bench.console import FAILED, INTERRUPTED, OK, WRONG, err, out
-from bench.errors import BenchError, ComponentError, Corrupt, StoreError, SuiteError, UsageError
+from bench.errors import BenchError, ComponentError, StoreError, SuiteError, UsageError
 from bench.words import duration, unknown
 
 if TYPE_CHECKING:
-    from bench.execute import Engine, Results
+    from bench.execute import Engine
     from bench.limits import Limits
-    from bench.store import Store
     from bench.suite import Suite
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 app.add_typer(cli_components.app)
 app.add_typer(cli_runs.app)
+app.add_typer(cli_settle.app)
 app.add_typer(cli_store.app, name="store")
 
 
@@ -215,14 +210,14 @@ def _run(
 
     began = time.monotonic()
     place = device_named(device, engine.has_gpu)
-    folder = _folder(results, suite, partial)
+    folder = folder_of(results, suite, "only" if partial else None)
     store, provenance = store_of(results), provenance_here()
     if gpu := gpu_name(place):
         provenance["gpu"] = gpu
     store.sweep()
     laid = lay_out(suite, provenance, place, engine.machine)
     out.print(f"{suite.name}: {len(suite.cells)} cells on {place}")
-    with watcher(out, laid, Estimator(store), engine.slots) as watching, _terminated_as_interrupted():
+    with watcher(out, laid, Estimator(store), engine.slots) as watching, terminated_as_interrupted():
         done = execute(
             laid, store, engine, watching, device=place, plugins=suite.tables.loaded, provenance=provenance,
             keep_stale=keep_stale, fail_fast=fail_fast, limits={**suite.limits, **limits},
@@ -233,16 +228,16 @@ def _run(
         out.print(f"{done.shared} jobs were done meanwhile by other processes on this store")
     cells = records.cells_table(suite, laid, done)
     table = records.records_table(suite, laid, done, cells)
-    about = records.page(suite, done, provenance, _command(), time.monotonic() - began)
+    about = records.page(suite, done, provenance, command_line(), time.monotonic() - began)
     try:
-        _publish(folder, store, cells, table, about)
+        publish_report(folder, store, cells, table, about)
     except StoreError as error:
         if not done.error:
             raise
         err.print(f"no report was written either: {error}")
         return FAILED
-    _say_lost(table, cells)
-    return _verdict(done, cells, table)
+    say_lost(table, cells)
+    return verdict_of(done, cells, table)
 
 
 def _limits(**texts: str | None) -> Limits:
@@ -257,92 +252,6 @@ def _limits(**texts: str | None) -> Limits:
         except ValueError as error:
             raise UsageError(f"{option(key)}: {error}") from error
     return limits
-
-
-def _folder(results: Path, suite: Suite, partial: bool) -> Path:
-    """Where a run's report goes. Raises UsageError where the report of another suite or profile stands."""
-    from bench.report import seal
-    from bench.store import disk
-
-    folder = results / "-".join(filter(None, (suite.name, suite.profile, "only" if partial else None)))
-    with disk(folder, "read what stands there"):
-        seal.check_places(folder)
-        try:
-            there = seal.read_suite(folder.absolute())
-        except (FileNotFoundError, Corrupt):
-            return folder  # it is written anew
-    if (there.get("suite"), there.get("profile")) != (suite.name, suite.profile):
-        other = f"suite {there.get('suite')}" + (f", profile {there['profile']}" if there.get("profile") else "")
-        raise UsageError(f"{folder}: holds the report of {other}; rename this suite or give --results another folder")
-    return folder
-
-
-def _publish(folder: Path, store: Store, cells: Any, table: Any, about: dict[str, Any]) -> None:
-    """Write the tables, and the report only where something in them is new."""
-    from bench import records
-    from bench.report import headline_text, write_report
-    from bench.store import disk
-
-    if records.is_current(folder, cells, table, about):
-        out.print("nothing new; the report stands as it is")
-    else:
-        with disk(folder, "write the report"):
-            records.write(folder, cells, table, about)
-            written = write_report(folder, store.root)
-        for text in written.warnings:
-            err.print(f"warning: {text}")
-    out.print(headline_text(folder, out.width if out.is_terminal else 160))
-    out.print(f"report: {folder / 'report.md'}")
-
-
-def _say_lost(table: Any, cells: Any) -> None:
-    """Scores that no cell has, though cells are well: asked of data that they do not fit, or without their weights."""
-    well = table[table["cell"].isin(cells.loc[cells["status"] == "ok", "cell"]) & (table["status"] == "skipped")]
-    lost = well[~well["metric"].isin(table.loc[table["value"].notna(), "metric"])]
-    for reason, names in lost[lost["reason"] != ""].groupby("reason")["metric"]:
-        err.print(f"{', '.join(dict.fromkeys(names))}: no value in any cell: {reason}")
-
-
-def _verdict(done: Results, cells: Any, table: Any) -> int:
-    """Exit status, and in words what went wrong: cells without samples, and values that good cells lack."""
-    counts = cells["status"].value_counts()
-    bad = {status: int(n) for status, n in counts.items() if status not in {"ok", "skipped"}}
-    if skipped := int(counts.get("skipped", 0)):
-        reasons = sorted(set(cells.loc[cells["status"] == "skipped", "reason"]))
-        out.print(f"{skipped} cell{'' if skipped == 1 else 's'} skipped: " + "; ".join(reasons))
-    if done.error:
-        err.print("the run ended early; what was finished is stored, and the same command goes on from there")
-        return FAILED
-    if done.interrupted:
-        return INTERRUPTED
-    if bad:
-        text = ", ".join(f"{n} {status}" for status, n in bad.items())
-        err.print(f"{text} of {len(cells)} cells; the report says why")
-    well = table["cell"].isin(cells.loc[cells["status"] == "ok", "cell"])
-    lost = table[well & ~table["status"].isin(["ok", "skipped"])]
-    for metric, rows in lost.groupby("metric", sort=False):
-        told = "; ".join(dict.fromkeys(rows["reason"]))
-        err.print(f"{metric}: no value in {len(rows)} of {len(cells)} cells: {told}")
-    return FAILED if bad or len(lost) else OK
-
-
-def _command() -> str:
-    return shlex.join(["bench", *sys.argv[1:]])
-
-
-@contextmanager
-def _terminated_as_interrupted() -> Iterator[None]:
-    """SIGTERM ends a run as Ctrl-C does: what is finished stays, nothing is left running."""
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        """What Ctrl-C raises."""
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def main() -> None:

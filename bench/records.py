@@ -284,14 +284,24 @@ def page(
 
 
 def _claim(claim: Claim, shown: Mapping[str, str]) -> dict[str, Any]:
+    """`sides` are the two selectors without what both say: what tells the sides apart."""
+    own = [
+        _selector({key: value for key, value in one.items() if other.get(key) != value}) or _selector(one)
+        for one, other in ((claim.better, claim.than), (claim.than, claim.better))
+    ]
     return {
         "claim": claim.claim,
         "metric": shown.get(claim.metric, claim.metric),
         "better": _selector(claim.better),
-        "than": _selector(claim.than),
+        "than": f"{claim.reaches:g} × floor" if claim.reaches else _selector(claim.than),
+        "sides": own,
         "by": claim.by,
         "margin": claim.margin,
         "at": claim.at,
+        "reaches": claim.reaches,
+        "source": claim.source,
+        "because": claim.because,
+        "topic": claim.topic,
         "pairs": [list(pair) for pair in claim.pairs],
     }
 
@@ -306,6 +316,14 @@ def _published(number: Published, shown: Mapping[str, str]) -> dict[str, Any]:
         "source": number.source,
         "cells": list(number.cells),
     }
+
+
+def as_written(
+    cells: pd.DataFrame, records: pd.DataFrame, about: Mapping[str, Any]
+) -> tuple[dict[str, Any], bytes, bytes]:
+    """suite.json and the two tables as `write` lays them out, for those who read them without a folder."""
+    texts = _texts(cells, records)
+    return _as_read(about), texts["tables/cells.csv"], texts["tables/records.csv"]
 
 
 VOLATILE = ("seconds", "jobs", "command", "provenance", "notices")

@@ -1,4 +1,4 @@
-"""Statistics over seeds: intervals, contrasts of claims, fronts, and how many digits a number deserves.
+"""Statistics over seeds: intervals, clusters, fronts, and how many digits a number deserves.
 
 One seed is one observation. Repeats of an evaluation are averaged before they come here, and a cell that
 gave no number is counted (`of`) and never averaged away. Pure functions; nothing here imports torch.
@@ -7,9 +7,8 @@ gave no number is counted (`of`) and never averaged away. Pure functions; nothin
 from __future__ import annotations
 
 import math
-import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -17,7 +16,6 @@ import pandas as pd
 from scipy.special import stdtrit
 
 from bench.automatic import EXCESS
-from bench.nfe import Budget, largest
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -38,22 +36,6 @@ class Interval(NamedTuple):
     def half_width(self) -> float:
         """Half the interval's length, in the unit of the mean."""
         return (self.high - self.low) / 2
-
-
-class Difference(NamedTuple):
-    """A claim's contrast: positive means that the claim's side does better.
-
-    `interval` is over the seeds whose pairs are all there; `of` is the number of seeds that have a pair at
-    all; `pairs` is the number of contrasts averaged within a seed (the most of any seed); `note` says what
-    kept seeds out.
-    """
-
-    interval: Interval
-    of: int
-    pairs: int
-    direction: str
-    unit: str
-    note: str
 
 
 def half_width(sd: ArrayLike, n: ArrayLike, level: float = 0.95) -> Floats:
@@ -144,6 +126,44 @@ def seeds_needed(claims: int) -> int:
     return math.ceil(1 + math.log2(20 * claims))
 
 
+CLUSTERED_LEAST = 6
+"""Fewest seeds that may be said to fall into two clusters."""
+
+
+def clusters(values: ArrayLike) -> tuple[Floats, Floats] | None:
+    """The two clusters that values of n seeds fall into, each sorted, of two seeds at least; None where they do not.
+
+    They do where the widest gap between neighbours, against the pooled standard deviation on its two sides, is at
+    least 42 / n, and at least 4. So judged, 1 to 2 of 100 samples of one normal law have clusters, whatever n is, and
+    2 to 7 of 100 of an exponential law.
+    """
+    x = np.sort(np.asarray(values, dtype=float).ravel())
+    n = len(x)
+    if n < CLUSTERED_LEAST or not np.isfinite(x).all():
+        return None
+    found, widest = None, 0.0
+    for k in range(2, n - 1):
+        low, high = x[:k], x[k:]
+        spread = math.sqrt(((low - low.mean()) ** 2).sum() + ((high - high.mean()) ** 2).sum()) / math.sqrt(n - 2)
+        gap = float(high[0] - low[-1])
+        if gap > widest * spread and gap >= max(4.0, 42 / n) * spread and gap > 1e-9 * float(np.abs(x).max()):
+            found, widest = (low, high), gap / spread if spread else math.inf
+    return found
+
+
+def cluster_words(values: ArrayLike) -> str:
+    """Two clusters in words, such as "0.27 to 0.39 (4 seeds) and 0.89 to 1.09 (3)"; empty where there are none."""
+    found = clusters(values)
+    if not found:
+        return ""
+    texts = []
+    for part in found:
+        low, high = (_plain(float(end), 3) for end in (part[0], part[-1]))
+        texts.append((low if low == high else f"{low} to {high}", len(part)))
+    (first, m), (second, k) = texts
+    return f"{first} ({m} seeds) and {second} ({k})"
+
+
 def pareto_front(seconds: ArrayLike, score: ArrayLike) -> NDArray[np.bool_]:
     """Which points no other beats: none is as fast and as good and better in one. Lower is better in both.
 
@@ -193,133 +213,14 @@ def round_like(value: float, half_width: float) -> str:
     return _at(value, last) if -6 <= last <= 2 else _plain(value, 2)
 
 
-def claim_difference(records: pd.DataFrame, claim: Mapping[str, Any], axes: Sequence[str] = ()) -> Difference:
-    """A claim's contrast: matched pairs averaged within a seed, then a t interval over the seeds.
-
-    `records` are tidy rows (cell, seed, axes, metric, value, n, unit, better). Where lower is better
-    the contrast is than - better, otherwise better - than. `by: .1` asks for a tenth: .9 than - better, or
-    better - 1.1 than. `at: nfe <= 20` takes from each side the cells of the largest NFE up to 20, never the
-    best ones; sides then meet whatever the solver's axes say. A seed that lacks any of its numbers is left
-    out and counted. Of an excess the gaps are contrasted, in squared units.
-    """
-    cells = records.drop_duplicates("cell").set_index("cell")
-    rows = _rows(records, claim["metric"])
-    unit, direction = named_unit(_common(rows, "unit")), _common(rows, "better")
-    pairs = pd.DataFrame(list(claim["pairs"]), columns=["better", "than"], dtype=int)
-    pairs = pairs[pairs["better"].isin(cells.index) & pairs["than"].isin(cells.index)]
-    pairs = pairs.assign(seed=cells["seed"].reindex(pairs["better"]).to_numpy())
-    note = "" if len(pairs) else "no pair of cells to compare"
-    if claim.get("at") and len(pairs):
-        budget = Budget.parse(claim["at"])
-        pairs = _at_nfe(pairs, records, cells, budget, axes)
-        note = "" if len(pairs) else f"no pair of cells at {budget}"
-    mixed = _mixed(rows, pairs, timed=unit == "s")
-    values = pd.to_numeric(rows["value"])
-    if is_excess(claim["metric"]):
-        values, unit = pd.Series(signed_square(values), index=values.index), _squared(unit)
-    if mixed:
-        return Difference(mean_interval([]), int(pairs["seed"].nunique()), 0, direction, unit, mixed)
-    a = values.reindex(pairs["better"]).to_numpy(dtype=float)
-    b = values.reindex(pairs["than"]).to_numpy(dtype=float)
-    gain = pd.Series(_gain(a, b, direction, asked_share(claim, direction)), index=pairs["seed"], dtype=float)
-    by_seed = gain.where(np.isfinite(gain)).groupby(level=0).agg(["mean", "count", "size"])
-    whole = by_seed.loc[by_seed["count"] == by_seed["size"], "mean"].to_numpy(dtype=float)
-    if len(whole) < len(by_seed):
-        note = f"{len(by_seed) - len(whole)} of {len(by_seed)} seeds lack a score and are left out"
-    most = int(by_seed["size"].max()) if len(by_seed) else 0
-    return Difference(mean_interval(whole), len(by_seed), most, direction, unit, note)
-
-
-def asked_share(claim: Mapping[str, Any], direction: str) -> float:
-    """What of the other side's number a claim asks for: 1, .9 with `by: 10%`, .9^2 of the gap where it is an excess."""
-    share = 1 + (1 if direction == "higher" else -1) * (claim.get("by") or 0.0)
-    return share**2 if is_excess(claim["metric"]) else share
-
-
 def is_solver_axis(axis: str) -> bool:
     """Whether an axis varies how a trained field is integrated rather than what is integrated."""
     return axis == "solver" or axis.startswith("solver.")
 
 
-def _at_nfe(
-    pairs: pd.DataFrame, records: pd.DataFrame, cells: pd.DataFrame, budget: Budget, axes: Sequence[str]
-) -> pd.DataFrame:
-    """Pairs of the cells with the largest NFE up to the limit, chosen on each side for itself.
-
-    The sides meet on every axis on which the given pairs agree, the solver's aside: heun with 10 steps
-    and euler with 20 cost the same and are labelled differently. A side whose NFE is unknown (it failed in
-    every seed) leaves a pair of cell -1, which has no score.
-    """
-    nfe = _known_nfe(records, cells, axes)
-    if "solver.steps" in cells:  # no solver asks the field less than once a step
-        steps = pd.to_numeric(cells["solver.steps"], errors="coerce")
-        nfe = nfe.mask(nfe.isna() & (steps > budget.limit), math.inf)
-    better, than = cells.loc[pairs["better"]], cells.loc[pairs["than"]]
-    meet = [
-        axis for axis in axes if not is_solver_axis(axis) and (better[axis].to_numpy() == than[axis].to_numpy()).all()
-    ]
-    chosen: list[tuple[int, int, int]] = []
-    keys = [better["seed"].to_numpy(), *(better[axis].to_numpy() for axis in meet)]
-    for _, group in pairs.groupby(keys, sort=True):
-        seed = int(group["seed"].iloc[0])
-        spent = [nfe.loc[sorted(set(group[side]))] for side in ("better", "than")]
-        sides = [[-1] if side.isna().any() else largest(side, budget.limit) for side in spent]
-        chosen += [(int(one), int(other), seed) for one in sides[0] for other in sides[1]]
-    return pd.DataFrame(chosen, columns=["better", "than", "seed"], dtype=int)
-
-
 def named_unit(unit: object) -> str:
     """A unit as it stands behind a number: nothing where there is none ("1")."""
     return "" if unit in (None, "1") else str(unit)
-
-
-def _squared(unit: str) -> str:
-    root = re.fullmatch(r"√\((.*)\)", unit)
-    return root[1] if root else f"{unit}²" if unit else ""
-
-
-def _rows(records: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """A metric's rows, one per cell."""
-    return records[records["metric"] == metric].drop_duplicates("cell", keep="last").set_index("cell")
-
-
-def _known_nfe(records: pd.DataFrame, cells: pd.DataFrame, axes: Sequence[str]) -> pd.Series[float]:
-    """NFE of each cell. A failed cell has that of its other seeds, or else of the same solver elsewhere,
-    if that is one and the same number (no adaptive solver).
-    """
-    nfe = pd.to_numeric(_rows(records, "nfe")["value"]).astype(float).reindex(cells.index)
-    everywhere = pd.Series(0, index=cells.index)
-    same = nfe.groupby([cells[axis] for axis in axes] or everywhere)
-    nfe = nfe.fillna(same.transform("median"))
-    alike = nfe.groupby([cells[axis] for axis in axes if is_solver_axis(axis)] or everywhere)
-    least, most = alike.transform("min"), alike.transform("max")
-    return nfe.fillna(least.where(least == most))
-
-
-def _gain(better: Floats, than: Floats, direction: str, share: float) -> Floats:
-    """How far the claim's side is ahead of a share of the other side's number, and of that number itself.
-
-    Of a number below 0 a share is the easier aim: by a tenth better must always be better.
-    """
-    if direction == "higher":
-        return better - np.maximum(than, share * than)
-    return np.minimum(than, share * than) - better
-
-
-def _mixed(rows: pd.DataFrame, pairs: pd.DataFrame, timed: bool) -> str:
-    """What forbids a comparison: different sample sizes, or times of different devices; else empty."""
-    compared = rows.reindex([*pairs["better"], *pairs["than"]]).dropna(subset=["value"])
-    for column, what, asked in (("n", "sample sizes", True), ("device", "devices", timed)):
-        if asked and column in compared and compared[column].nunique() > 1:
-            shown = ", ".join(str(one) for one in sorted(compared[column].dropna().unique()))
-            return f"cells of different {what} ({shown}) are not comparable"
-    return ""
-
-
-def _common(rows: pd.DataFrame, column: str) -> str:
-    """First text of a column that is one and the same in all rows; empty where there is none."""
-    texts = [str(text) for text in rows[column].dropna() if str(text)] if column in rows else []
-    return texts[0] if texts else ""
 
 
 def _alone(mean: float, half_width: float) -> str:

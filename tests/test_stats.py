@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 
 from bench import stats
+from bench.contrasts import claim_difference
 
 numbers = st.floats(-1e3, 1e3, allow_nan=False)
 
@@ -207,7 +208,7 @@ def test_ends_are_rounded_by_less_than_the_interval_is_wide_and_never_to_minus_0
 def test_a_claim_is_the_paired_interval_of_its_seeds():
     a, b = np.array([0.30, 0.34, 0.29]), np.array([0.50, 0.51, 0.52])
     records = table([(s, "p", "e", a[s], 5) for s in range(3)] + [(s, "q", "e", b[s], 5) for s in range(3)])
-    found = stats.claim_difference(records, claim([[s, 3 + s] for s in range(3)]), ["path", "solver"])
+    found = claim_difference(records, claim([[s, 3 + s] for s in range(3)]), ["path", "solver"])
     assert found.interval == pytest.approx(stats.mean_interval(b - a))
     assert (found.interval.n, found.of, found.unit, found.direction) == (3, 3, "data units", "lower")
 
@@ -215,7 +216,7 @@ def test_a_claim_is_the_paired_interval_of_its_seeds():
 def test_pairs_are_averaged_within_a_seed_and_are_no_seeds():
     rows = [(0, "p", "e", 1.0, 5), (0, "p", "h", 2.0, 5), (0, "q", "e", 4.0, 5), (0, "q", "h", 9.0, 5)]
     rows += [(1, "p", "e", 1.0, 5), (1, "p", "h", 1.0, 5), (1, "q", "e", 2.0, 5), (1, "q", "h", 2.0, 5)]
-    found = stats.claim_difference(table(rows), claim([[0, 2], [1, 3], [4, 6], [5, 7]]), ["path", "solver"])
+    found = claim_difference(table(rows), claim([[0, 2], [1, 3], [4, 6], [5, 7]]), ["path", "solver"])
     assert found.interval.n == 2
     assert found.pairs == 2
     assert found.interval.mean == pytest.approx(np.mean([(3 + 7) / 2, 1]))
@@ -223,9 +224,9 @@ def test_pairs_are_averaged_within_a_seed_and_are_no_seeds():
 
 def test_by_asks_for_a_share_and_higher_turns_the_sign():
     records = table([(0, "p", "e", 8.0, 5), (0, "q", "e", 10.0, 5)])
-    lower = stats.claim_difference(records, claim([[0, 1]], by=0.1), ["path", "solver"])
+    lower = claim_difference(records, claim([[0, 1]], by=0.1), ["path", "solver"])
     assert lower.interval.mean == pytest.approx(0.9 * 10 - 8)
-    higher = stats.claim_difference(records.assign(better="higher"), claim([[1, 0]], by=0.1), ["path", "solver"])
+    higher = claim_difference(records.assign(better="higher"), claim([[1, 0]], by=0.1), ["path", "solver"])
     assert higher.interval.mean == pytest.approx(10 - 1.1 * 8)
 
 
@@ -240,8 +241,7 @@ def test_better_by_a_share_is_never_less_than_better(better, values, share):
     ]
     records, pairs = table(rows).assign(better=better), [[2 * s, 2 * s + 1] for s in range(len(values))]
     plain, by = (
-        stats.claim_difference(records, claim(pairs, by=asked), ["path", "solver"]).interval.mean
-        for asked in (None, share)
+        claim_difference(records, claim(pairs, by=asked), ["path", "solver"]).interval.mean for asked in (None, share)
     )
     assert by <= plain + 1e-9
 
@@ -252,30 +252,35 @@ def test_a_squared_unit_is_a_unit_or_nothing(unit, shown):
     records = table(rows).assign(unit=unit)
     records["metric"] = records["metric"].replace("score", "score_excess")
     stated = {**claim([[0, 1], [2, 3]]), "metric": "score_excess"}
-    assert stats.claim_difference(records, stated, ["path", "solver"]).unit == shown
+    assert claim_difference(records, stated, ["path", "solver"]).unit == shown
 
 
 def test_a_claim_on_an_excess_contrasts_gaps_in_squared_units():
     records = table([(s, p, "e", {"p": [-0.1, 0.3], "q": [0.2, 0.5]}[p][s], 5) for p in "pq" for s in (0, 1)])
     records["metric"] = records["metric"].replace("score", "score_excess")
     stated = claim([[0, 2], [1, 3]], metric="score_excess")
-    found = stats.claim_difference(records, stated, ["path", "solver"])
+    found = claim_difference(records, stated, ["path", "solver"])
     assert found.interval == pytest.approx(stats.mean_interval([0.04 + 0.01, 0.25 - 0.09]))
     assert found.unit == "data units²"
-    by = stats.claim_difference(records, {**stated, "by": 0.1}, ["path", "solver"]).interval
+    by = claim_difference(records, {**stated, "by": 0.1}, ["path", "solver"]).interval
     assert by.mean == pytest.approx(np.mean([0.81 * 0.04 + 0.01, 0.81 * 0.25 - 0.09]))
 
 
 def test_a_seed_without_all_its_scores_is_counted_and_left_out():
     rows = [(s, p, "e", 1.0 + s + (p == "q"), 5) for p in "pq" for s in range(3)]
     rows[4] = (1, "q", "e", math.nan, 5)
-    found = stats.claim_difference(table(rows), claim([[s, 3 + s] for s in range(3)]), ["path", "solver"])
+    found = claim_difference(table(rows), claim([[s, 3 + s] for s in range(3)]), ["path", "solver"])
     assert (found.interval.n, found.of) == (2, 3)
     assert "1 of 3 seeds" in found.note
     assert found.interval.mean == pytest.approx(1.0)
 
 
 AT_AXES = ("solver", "solver.steps")
+
+
+def every(better, than):
+    """Pairs as a suite makes them: each cell of one side with each of the other."""
+    return [[one, other] for one in better for other in than]
 
 
 def at_rows(heun_20=0.2):
@@ -285,8 +290,8 @@ def at_rows(heun_20=0.2):
 
 
 def test_at_takes_the_largest_cost_up_to_the_limit_never_the_best():
-    pairs = [[3, 0], [4, 1], [5, 2]]
-    found = stats.claim_difference(table(at_rows(), AT_AXES), claim(pairs, at="nfe <= 20"), AT_AXES)
+    pairs = every([3, 4, 5], [0, 1, 2])
+    found = claim_difference(table(at_rows(), AT_AXES), claim(pairs, at="nfe <= 20"), AT_AXES)
     assert found.interval.mean == pytest.approx(0.4 - 0.2)
     assert found.pairs == 1
 
@@ -295,22 +300,71 @@ def test_at_does_not_fall_back_to_a_cheaper_cell_when_the_right_one_failed():
     rows = at_rows(heun_20=math.nan) + [(1, *row[1:]) for row in at_rows()]
     records = table(rows, AT_AXES)
     records.loc[(records["cell"] == 4), "value"] = math.nan  # the failed cell has no NFE either
-    pairs = [[k + 3, k] for k in (0, 1, 2)] + [[k + 9, k + 6] for k in (0, 1, 2)]
-    found = stats.claim_difference(records, claim(pairs, at="nfe <= 20"), AT_AXES)
+    pairs = every([3, 4, 5], [0, 1, 2]) + every([9, 10, 11], [6, 7, 8])
+    found = claim_difference(records, claim(pairs, at="nfe <= 20"), AT_AXES)
     assert (found.interval.n, found.of) == (1, 2)
 
 
 def test_at_says_so_when_nothing_is_that_cheap_and_refuses_what_it_cannot_read():
     records = table(at_rows(), AT_AXES)
-    assert "nfe <= 3" in stats.claim_difference(records, claim([[3, 0]], at="nfe <= 3"), AT_AXES).note
+    assert "nfe <= 3" in claim_difference(records, claim([[3, 0]], at="nfe <= 3"), AT_AXES).note
     with pytest.raises(ValueError, match="nfe <= 20"):
-        stats.claim_difference(records, claim([[3, 0]], at="seconds < 2"), AT_AXES)
+        claim_difference(records, claim([[3, 0]], at="seconds < 2"), AT_AXES)
 
 
 @pytest.mark.parametrize(("column", "unit", "word"), [("n", "data units", "sample sizes"), ("device", "s", "devices")])
 def test_what_does_not_compare_is_not_compared(column, unit, word):
     records = table([(0, "p", "e", 1.0, 5), (0, "q", "e", 2.0, 5)]).assign(unit=unit)
     records.loc[records["cell"] == 1, column] = 256 if column == "n" else "gpu"
-    found = stats.claim_difference(records, claim([[0, 1]]), ["path", "solver"])
+    found = claim_difference(records, claim([[0, 1]]), ["path", "solver"])
     assert found.interval.n == 0
     assert word in found.note
+
+
+def floored(rows, axes=("path", "solver")):
+    """Records of a score with its floor beside it: rows are (seed, *labels, value, nfe, floor)."""
+    records = table([row[:-1] for row in rows], axes)
+    floors = records[records["metric"] == "score"].assign(metric="score_floor", value=[row[-1] for row in rows])
+    return pd.concat([records, floors], ignore_index=True)
+
+
+@pytest.mark.parametrize(("better", "gain"), [("lower", 1.5 * 0.2 - 0.25), ("higher", 0.25 - 1.5 * 0.2)])
+def test_a_threshold_holds_each_score_against_its_own_floor(better, gain):
+    rows = [(0, "p", "e", 0.25, 5, 0.2), (1, "p", "e", 0.5, 5, 0.4), (2, "p", "e", 0.3, 5, math.nan)]
+    stated = claim([[0, 0], [1, 1], [2, 2]], reaches=1.5)
+    found = claim_difference(floored(rows).assign(better=better), stated, ["path", "solver"])
+    assert found.values == pytest.approx([gain, 2 * gain])
+    assert (found.interval.n, found.of) == (2, 3)
+
+
+def test_a_threshold_at_a_budget_takes_each_paths_largest_cost_and_its_own_floor():
+    rows = [(0, "p", 5, 0.5, 5, 0.1), (0, "p", 10, 0.3, 10, 0.1), (0, "p", 50, 0.1, 50, 0.1), (0, "q", 5, 0.4, 5, 0.3)]
+    axes = ("path", "solver.steps")
+    stated = claim([*every([0, 1, 2], [0, 1, 2]), [3, 3]], reaches=2.0, at="nfe <= 20")
+    found = claim_difference(floored(rows, axes), stated, axes)
+    assert found.values == pytest.approx([np.mean([2 * 0.1 - 0.3, 2 * 0.3 - 0.4])])
+    assert found.pairs == 2
+
+
+def test_each_data_set_has_its_own_differences_and_sizes_only_have_to_agree_within_pairs():
+    axes = ("dataset", "path")
+    rows = [(s, d, p, 1.0 + s + 2 * (p == "q") * (d == "a"), 5) for s in (0, 1) for d in "ab" for p in "pq"]
+    records = table(rows, axes)
+    records["n"] = records["dataset"].map({"a": 64, "b": 128})
+    pairs = [[4 * s + 2 * d, 4 * s + 2 * d + 1] for s in (0, 1) for d in (0, 1)]
+    found = claim_difference(records, claim(pairs), axes)
+    assert {label: series.tolist() for label, series in found.by_dataset.items()} == {"a": [2, 2], "b": [0, 0]}
+    assert found.by_seed.tolist() == [1, 1]
+    crossed = claim_difference(records.assign(n=64), claim([[0, 3], [4, 7]]), axes)
+    assert crossed.by_dataset == {}
+
+
+def test_seeds_that_share_one_timing_are_one_seed():
+    rows = [(s, p, "e", {"p": 1.0, "q": 3.0}[p] + (s == 3), 5) for p in "pq" for s in range(4)]
+    records = table(rows).assign(unit="s")
+    records.loc[(records["cell"] == 7) & (records["metric"] == "score"), "value"] = 5.0  # timed by itself
+    pairs = [[s, 4 + s] for s in range(4)]
+    found = claim_difference(records, claim(pairs), ["path", "solver"])
+    assert found.values.tolist() == [2.0, 3.0]
+    assert "2 of 4 seeds share a timing" in found.note
+    assert claim_difference(records.assign(unit="steps"), claim(pairs), ["path", "solver"]).interval.n == 4

@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 
 from bench.errors import StoreError
-from bench.report.claims import claims
+from bench.report.claims import claims_text
 from bench.report.failures import failure_groups, failures
 from bench.report.figures import draw_figures
 from bench.report.results import Results, Score, load_results
@@ -31,11 +31,14 @@ from bench.report.tables import (
     table_files,
 )
 from bench.report.traced import trace
-from bench.stats import seeds_needed
+from bench.verdicts import answer, claims_table, effects_table, fronts_table, what_matters
 from bench.words import duration
 
 TEMPLATE = "report.md.jinja"
 FAILURE_ROWS = 30
+EFFECT_ROWS, SHARE_LEAST = 6, 0.005
+"""Most factors and interactions that a score shows, and the least share of one that is shown."""
+
 DATED = ("started", "date", "time", "host", "hostname", "user")
 """Provenance that the page leaves out: it would change from run to run and tells a reader nothing."""
 
@@ -126,7 +129,8 @@ def _context(results: Results) -> dict[str, Any]:
     """Everything that the template shows, worded and counted here."""
     suite, cells = results.suite, results.cells
     groups = failure_groups(results)
-    stated = claims(results)
+    stated = claims_table(results)
+    shown = claims_text(results, stated)
     return {
         "suite": suite,
         "seeds": suite["seeds"],
@@ -140,17 +144,34 @@ def _context(results: Results) -> dict[str, Any]:
         "scores": results.scores,
         "pivots": [(score.key, f"tables/{score.slug}.md") for score in results.scores],
         "reading": _reading(results),
+        "settled": bool(suite.get("settled")),
+        "answer": answer(results),
+        **_effects(results),
         "claims": stated.to_dict("records"),
+        "claims_table": markdown(shown, ["claim", "verdict", "effect", "source"]),
         "published": markdown(published_text(results), ["where", "metric", "grade", "source"])
         if suite.get("published")
         else "",
-        "needed": seeds_needed(len(stated)) if len(stated) else 0,
         "failures": len(failures(results)),
         "failure_table": markdown(groups.head(FAILURE_ROWS), ["status", "of", "where", "reason", "log"]),
         "failure_rest": max(0, len(groups) - FAILURE_ROWS),
         "exclusions": suite.get("exclusions") or [],
         "fixed": _fixed(suite.get("fixed") or {}),
         "notices": [*(suite.get("notices") or []), *_noted(results.records)],
+    }
+
+
+def _effects(results: Results) -> dict[str, Any]:
+    """What matters, as a table of the largest shares, and what it leaves out."""
+    table, left_out = effects_table(results)
+    found = what_matters(table, {score.key: score.direction for score in results.scores})
+    shown = found[found["share"] >= SHARE_LEAST].groupby("metric", sort=False).head(EFFECT_ROWS)
+    shown = shown.assign(share=[f"{100 * share:.0f} %" for share in shown["share"]])
+    shown.columns = ["metric", "factor", "share of variance", "best level", "its effect"]
+    return {
+        "effects": markdown(shown, ["metric", "factor", "best level"]) if len(shown) else "",
+        "effects_left": [(metric, text) for metric, text in left_out.items() if text],
+        "fronts": len(fronts_table(results)) > 0,
     }
 
 
@@ -218,7 +239,8 @@ def _reading(results: Results) -> list[tuple[str, str]]:
     if least > 1:
         text = (
             "means over seeds with a 95 % t interval, as 0.53 ± 0.04; one seed is one observation. `(2/3)` behind a "
-            "number says that only so many cells have it: a cell that failed is counted, never averaged away."
+            "number says that only so many cells have it: a cell that failed is counted, never averaged away. "
+            "Seeds that fall into two clusters have no mean: `0.27 to 0.39 (4 seeds) and 0.89 to 1.09 (3)`."
         )
     else:
         text = "one seed each: there is no interval, and a difference seen here was seen once."

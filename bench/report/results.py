@@ -185,6 +185,11 @@ def load_results(folder: Path) -> Results:
         ) from error
 
 
+def read_back(folder: Path, suite: dict[str, Any], cells: bytes, records: bytes) -> Results:
+    """What a run found, from the contents of its files."""
+    return _joined(folder, suite, read_csv(cells), read_csv(records))
+
+
 def _joined(folder: Path, suite: dict[str, Any], cells: pd.DataFrame, records: pd.DataFrame) -> Results:
     missing = [axis for axis in ("cell", "seed", "status", *suite["axes"]) if axis not in cells]
     if missing:

@@ -13,10 +13,11 @@ import pandas as pd
 from tabulate import tabulate
 
 from bench.csv_text import csv_text
-from bench.report.claims import claims, claims_text
+from bench.report.claims import claims_text
 from bench.report.failures import failure_groups, failures
 from bench.report.results import Results, Score
-from bench.stats import prediction_interval, round_like, round_to_interval, round_with_ends
+from bench.stats import cluster_words, prediction_interval, round_like, round_to_interval, round_with_ends
+from bench.verdicts import claims_table, effects_table, fronts_table, seeds_table
 
 ARROWS = {"lower": " ↓", "higher": " ↑"}
 COMPACT_ROWS = 40
@@ -28,7 +29,7 @@ def table_files(results: Results) -> dict[str, str]:
     made = {
         "headline": (headline(results), headline_text(results)),
         "failures": (failures(results), failure_groups(results)),
-        "claims": (claims(results), claims_text(results)),
+        "claims": (claims_table(results), claims_text(results)),
         "published": (published(results), published_text(results)),
         **{score.slug: pivot(results, score) for score in results.scores},
     }
@@ -37,6 +38,13 @@ def table_files(results: Results) -> dict[str, str]:
             continue
         words = [*results.axes, *_words(text)]
         files |= {f"tables/{name}.csv": csv_text(numbers, "%.10g"), f"tables/{name}.md": markdown(text, words)}
+    found, _ = effects_table(results)
+    if len(found):
+        files |= {"tables/effects.csv": csv_text(found, "%.10g")}
+    if len(front := fronts_table(results)):
+        files |= {"tables/fronts.csv": csv_text(front, "%.10g")}
+    if results.suite["claims"]:
+        files["tables/claim_seeds.csv"] = csv_text(seeds_table(results), "%.10g")
     return files
 
 
@@ -256,13 +264,18 @@ def _interval(key: str, results: Results) -> pd.DataFrame:
 def _texts(key: str, results: Results, counted: bool = True, timed: bool = False) -> list[str]:
     """Means over seeds as text; with n where seeds are missing, and how the value ended where all are.
 
-    Times whose seeds share one measurement have two digits, as a single one has.
+    Seeds of a score that fall into two clusters are not summed up. Times whose seeds share one measurement have two
+    digits, as a single one has.
     """
     stats, lost = results.over_seeds(key), results.lost(key)
+    seeds = results.wide[key].groupby(results.cells["combo"])
+    apart = {combo: cluster_words(one.dropna()) for combo, one in seeds} if counted else {}
     texts = []
     for combo, row in zip(stats.index, stats.to_dict("records"), strict=True):
         if not row["n"]:
             text = lost.get(combo, "–")
+        elif apart.get(combo):
+            text = apart[combo]
         elif results.holds_excess(key):
             text = round_with_ends(row["mean"], row["low"], row["high"])
         else:

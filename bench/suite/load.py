@@ -23,6 +23,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bench.automatic import reserved
 from bench.components import FACTORS, Config, Tables
@@ -30,7 +31,7 @@ from bench.errors import ComponentError, UsageError
 from bench.foreign import MIB, read_foreign
 from bench.limits import MEANINGS, Limit, read_limit
 from bench.suite.axes import Dimension, read_dimensions
-from bench.suite.claims import Draft, pair, read_claims, renumbered, value_names
+from bench.suite.claims import Draft, floored_names, pair, read_claims, renumbered, value_names
 from bench.suite.expand import Expansion, read_included
 from bench.suite.faults import Faults, Place
 from bench.suite.model import Cells, Claim, Exclusion, Plugin, Suite, selector_text
@@ -38,7 +39,7 @@ from bench.suite.plugins import Named, read_plugins
 from bench.suite.profiles import NAME, NAMES, PLAIN, read_profiles
 from bench.suite.published import match, read_published
 from bench.suite.published import renumbered as kept_cells
-from bench.suite.reader import Node, as_list, as_mapping, as_record, as_text, read_yaml
+from bench.suite.reader import Entry, Node, as_list, as_mapping, as_record, as_text, read_yaml
 from bench.suite.selectors import Finder, NoMatch, Term, as_selector, read_selector, split_values
 from bench.suite.values import Value, Values, default_value, merged, read_key, resolved
 from bench.words import hint, meant, quoted, shown, unknown
@@ -66,11 +67,13 @@ def load_suite(
     only: Sequence[str] = (),
     allow: Sequence[str | Path] = (),
     notice: Callable[[str], None] = lambda text: None,
+    seeds: Sequence[int] | None = None,
 ) -> Suite:
     """The suite of a file, in a profile, left with the cells that fit every term of `only`.
 
     A term is `axis=label` or `path.name=linear`; several values, separated by commas, are alternatives. `allow`: files
-    or folders outside the suite's own whose plugins may be run; `notice` is told of each plugin before it is.
+    or folders outside the suite's own whose plugins may be run; `notice` is told of each plugin before it is. `seeds`
+    take the place of the suite's own.
     Raises SuiteError with every fault of the file, in any of its profiles; UsageError for a file that
     cannot be opened, a profile that it lacks and a term that fits nothing.
     """
@@ -87,6 +90,9 @@ def load_suite(
     plugins = read_plugins(listed, folder, allow, faults)
     versions: dict[str | None, Node] = {None: root}
     versions.update(read_profiles(root, faults))
+    if seeds is not None and (asked := None if profile == PLAIN else profile) in versions:
+        listed_seeds = Node(root.place, [Node(root.place, seed) for seed in seeds])
+        versions[asked] = versions[asked].replaced("seeds", Entry(root.place, listed_seeds))
     tables, sure = Tables(), True
     if listed:
         _suites(versions, str(file), tables, faults, sure=False)
@@ -199,7 +205,8 @@ class _Reader:
         seeds, metrics = self._seeds(), self._metrics()
         sure = self.values.sure and all(map(resolved, metrics))
         known = value_names(metrics, self.tables) if sure else None
-        drafts = read_claims(self.root.get("claims"), known, self.faults)
+        floored = floored_names(metrics, self.tables) if sure else []
+        drafts = read_claims(self.root.get("claims"), known, floored, self.faults)
         reported = read_published(self.root.get("published"), known, self.faults)
         excluded, limits = self._excluded(), self._limits()
         if self.dimensions is None or not seeds:
@@ -359,7 +366,7 @@ class _Reader:
     def _paired(self, drafts: Sequence[Draft], cells: Cells | None, dimensions: Sequence[Dimension]) -> list[Claim]:
         if cells is None:
             return []
-        found = [pair(draft, cells, dimensions, self.faults) for draft in drafts]
+        found = [pair(draft, cells, dimensions, self.tables, self.faults) for draft in drafts]
         return [claim for claim in found if claim]
 
 
@@ -383,9 +390,14 @@ def _narrowed(suite: Suite, only: Sequence[str]) -> Suite:
         keep &= fits
     if not keep.any():
         raise UsageError(f"--only {' --only '.join(only)}: no cell fits all of these at once")
+    return kept(suite, keep)
+
+
+def kept(suite: Suite, keep: NDArray[np.bool_]) -> Suite:
+    """The suite with the cells where `keep` (C,) is true, and what its claims and published numbers say of these."""
     claims = tuple(renumbered(claim, keep) for claim in suite.claims)
-    kept = (kept_cells(number, keep) for number in suite.published)
-    published = tuple(number for number in kept if number.cells)
+    reported = (kept_cells(number, keep) for number in suite.published)
+    published = tuple(number for number in reported if number.cells)
     cells = suite.cells.take(keep)
     seeds = tuple(seed for seed in suite.seeds if seed in set(cells.seed.tolist()))
     return replace(suite, cells=cells, seeds=seeds, claims=claims, published=published)

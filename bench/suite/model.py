@@ -21,11 +21,12 @@ Selector = Mapping[str, tuple[Value, ...]]
 
 @dataclass(frozen=True)
 class Claim:
-    """`better` scores better than `than` in `metric`.
+    """`better` scores better than `than` in `metric`, or, with `reaches`, than so many times its floor.
 
     `by` is the least relative improvement (10% is .1), `margin` the difference in data units below which the
-    two count as equal, `at` a budget such as `nfe <= 20`. `pairs` holds (better cell, than cell), matched
-    within a seed on every factor that neither selector names.
+    two count as equal, `at` a budget such as `nfe <= 20`. `pairs` holds (better cell, than cell), matched within a seed
+    on every factor that tells the selectors not apart; with `reaches` both are the same cell. `source` says who claims
+    it, `because` what limits the question, `topic` where an index lists it.
     """
 
     claim: str
@@ -36,6 +37,10 @@ class Claim:
     margin: float | None
     at: str | None
     pairs: tuple[tuple[int, int], ...]
+    reaches: float | None = None
+    source: str = ""
+    because: str = ""
+    topic: str = ""
 
 
 @dataclass(frozen=True)

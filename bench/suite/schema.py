@@ -135,6 +135,14 @@ def _include() -> Schema:
 
 TEXT: Schema = {"type": "string", "minLength": 1}
 
+SAID: Schema = {
+    "claim": {**TEXT, "description": "what is claimed, in words"},
+    "metric": TEXT,
+    "source": {**TEXT, "description": "who says so: a paper, a tutorial, a folk saying"},
+    "because": {**TEXT, "description": "what limits the question itself"},
+    "topic": {"enum": list(claims.TOPICS), "description": "where an index of claims lists it"},
+}
+
 PROPERTIES: Schema = {
     "suite": {**TEXT, "pattern": f"^{NAME.pattern}$", "description": "name; by default the file's"},
     "question": {**TEXT, "description": "the one question that the suite asks"},
@@ -168,17 +176,27 @@ PROPERTIES: Schema = {
     "metrics": {"type": "array", "minItems": 1, "items": _ref("metric")},
     "claims": {
         "type": "array",
-        "items": _record(
-            claims.REQUIRED,
-            claims.OPTIONAL,
-            claim=TEXT,
-            metric=TEXT,
-            better=_ref("selector"),
-            than=_ref("selector"),
-            by={"type": "string", "pattern": f"^{claims.PERCENT}$"},
-            margin={"type": "number", "exclusiveMinimum": 0},
-            at={"type": "string", "pattern": f"^{BUDGET}$"},
-        ),
+        "items": {
+            "anyOf": [
+                _record(
+                    claims.REQUIRED,
+                    claims.OPTIONAL,
+                    better=_ref("selector"),
+                    than=_ref("selector"),
+                    by={"type": "string", "pattern": f"^{claims.PERCENT}$"},
+                    margin={"type": "number", "exclusiveMinimum": 0},
+                    at={"type": "string", "pattern": f"^{BUDGET}$"},
+                    **SAID,
+                ),
+                _record(
+                    claims.REACHING,
+                    claims.SAYING,
+                    where=_ref("selector"),
+                    reaches={"type": "string", "pattern": f"^{claims.REACHES}$"},
+                    **SAID,
+                ),
+            ]
+        },
     },
     "published": {
         "description": "what others reported, to grade a replication",

@@ -83,7 +83,7 @@ def test_page_links_only_to_what_exists_and_says_what_it_must(make_run):
     assert links
     assert all((folder / link).is_file() for link in links)
     for words in (
-        "# demo", "Does noise on the straight path help?", "Straight is better", "at least 6 seeds", "this run has 3",
+        "# demo", "Does noise on the straight path help?", "Straight is better", "one claim in a suite needs 6",
         "it is another question", "2 entries are of other code", "1a2b3c4d5e6f", "python -m bench run", "Excess",
         "training | steps = 5000",
     ):  # fmt: skip
@@ -127,16 +127,18 @@ def test_page_says_which_floors_are_approximate_and_which_times_were_disturbed(m
     assert "12 cells hold results of older code" in page
 
 
-@pytest.mark.parametrize(("seeds", "said"), [((0, 1, 2), True), (tuple(range(6)), False)])
-def test_page_says_how_many_seeds_verdicts_would_need_where_there_are_fewer(make_run, seeds, said):
+def test_page_begins_with_question_answer_and_claims(make_run):
     stated = {"claim": "Straight is better", "metric": "wasserstein", "better": "path=straight", "than": "path=noisy"}
-    pairs = [[s, len(seeds) * 2 + s] for s in seeds]
-    folder = make_run(
-        AXES, seeds, measure=one_score, claims=[{**stated, "by": None, "margin": None, "at": None, "pairs": pairs}]
-    )
-    page = write_report(folder, None).path.read_text()
-    assert "Verdicts that are adjusted are not given yet" in page
-    assert ("at least 6 seeds" in page) is said
+    pairs, more = [[6 + s, s] for s in range(6)], {"by": None, "margin": None, "at": None, "source": "a folk saying"}
+    claims = [{**stated, **more, "pairs": pairs, "because": "noise stays"}]
+    page = write_report(make_run(AXES, range(6), measure=one_score, claims=claims), None).path.read_text()
+    head, _, rest = page.partition("## Headline")
+    places = [
+        head.index(text) for text in ("Does noise", "Supported: the wasserstein", "| Straight is better", "0.031 |")
+    ]
+    assert places == sorted(places)
+    assert "| a folk saying" in head
+    assert "Because: noise stays." in rest
 
 
 def test_page_names_the_gpu_and_says_what_its_seconds_hold(make_run):

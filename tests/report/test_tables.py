@@ -8,7 +8,6 @@ import pytest
 
 from bench.errors import StoreError
 from bench.report import tables
-from bench.report.claims import claims
 from bench.report.results import load_results
 from bench.stats import mean_interval
 
@@ -140,37 +139,6 @@ def test_terminal_table_fits_and_names_what_it_leaves_out(make_run):
     assert "no room" not in tables.plain_table(table, 400)
 
 
-def test_claims_are_worded_by_the_side_on_which_the_interval_lies(make_run):
-    def stated(pairs):
-        common = {"metric": "wasserstein", "by": None, "margin": None, "at": None, "claim": "c"}
-        return {**common, "better": "path=straight", "than": "path=noisy", "pairs": pairs}
-
-    fair = [[s, 6 + s] for s in range(3)] + [[3 + s, 9 + s] for s in range(3)]
-    turned = [[b, a] for a, b in fair]
-    results = load_results(make_run(AXES, claims=[stated(fair), stated(turned), stated([])]))
-    table = claims(results)
-    assert table["difference"][0] == pytest.approx(-table["difference"][1])
-    assert table["difference"][0] > 0
-    assert "is lower than" in table["words"][0]
-    assert "claim's side" in table["words"][0]
-    assert "against the claim" in table["words"][1]
-    assert table["words"][2].startswith("No difference can be given")
-    assert table["n"].tolist() == [3, 3, 0]
-
-
-def test_a_claim_on_an_excess_speaks_of_gaps_and_squared_units(make_run):
-    common = {"metric": "wasserstein_excess", "by": 0.1, "margin": 0.5, "at": "nfe <= 20", "claim": "c"}
-    stated = {**common, "better": "path=straight", "than": "path=noisy", "pairs": [[s, 6 + s] for s in range(3)]}
-    row = claims(load_results(make_run(AXES, claims=[stated]))).iloc[0]
-    assert row["unit"] == "data units²"
-    for words in (
-        "The squared wasserstein_excess (score² − floor², signed) of (path=straight) is lower than 0.81 times that of",
-        " data units², at the largest NFE ≤ 20",
-        "the margin of ±0.5 data units²",
-    ):
-        assert words in row["words"]
-
-
 def test_a_published_number_is_graded_by_what_it_predicts_and_only_where_no_seed_is_missing(make_run):
     def measure(cell):
         return {"wasserstein": [0.1, 0.2, 0.3][cell["seed"]], "nfe": 10.0}
@@ -215,3 +183,17 @@ def test_numbers_that_are_not_finite_count_as_missing(make_run):
 def test_a_folder_without_a_run_is_refused(tmp_path):
     with pytest.raises(StoreError, match="run the suite first"):
         load_results(tmp_path)
+
+
+def test_seeds_in_two_clusters_have_no_mean_in_the_headline(make_run):
+    def measure(cell):
+        far = cell["path"] == "noisy" and cell["seed"] % 2
+        return {"wasserstein": 1.0 + 0.01 * cell["seed"] + far, "wasserstein_floor": 0.5, "nfe": 10.0}
+
+    results = load_results(make_run({"path": ["straight", "noisy"]}, range(7), measure=measure))
+    straight, noisy = tables.headline_text(results)["wasserstein ↓"]
+    assert "±" in straight
+    assert noisy == "1 to 1.06 (4 seeds) and 2.01 to 2.05 (3)"
+    assert tables.headline(results)["wasserstein"].tolist() == pytest.approx([1.03, 1.03 + 3 / 7]), (
+        "numbers stay numbers"
+    )

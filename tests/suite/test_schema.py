@@ -40,6 +40,7 @@ claims:
     by: 10%
     at: nfe <= 20
   - {claim: d, metric: nfe, better: {path: noisy}, than: {path: straight}, margin: 0.1}
+  - {claim: e, metric: wasserstein, where: {path: noisy}, reaches: 1.5 x floor at nfe <= 20, topic: paths}
 profiles: {smoke: {seeds: 1, base.training.steps: 20}}
 """,
     """\
@@ -87,6 +88,9 @@ def test_what_loads_fits(text: str, tmp_path: Path) -> None:
         (["grid", "solver"], "euler"),
         (["claims", 0, "by"], 0.1),
         (["claims", 0, "at"], "nfe <= 12345678901"),
+        (["claims", 0, "topic"], "path"),
+        (["claims", 2, "reaches"], "1.5"),
+        (["claims", 2, "margin"], 0.1),
         (["suite"], "s" * 101),
         (["seeds"], 1_000_000),
         (["profiles"], {"a/b": {"seeds": 1}}),

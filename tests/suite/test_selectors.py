@@ -132,11 +132,117 @@ def test_pairs_follow_the_cells_that_only_leaves(load: Load) -> None:
         ("better: {path: straight}, than: {path: bent}, buy: 1%", "claims[0].buy", "Did you mean 'by'?"),
         ("better: {seed: 0}, than: {seed: 1}", "claims[0].better.seed", "of the same seed"),
         ("better: {path: {a: 1}}, than: {path: bent}", "claims[0].better.path", "a text, a number"),
+        ("better: {path: straight}, than: {path: bent}, topic: path", "claims[0].topic", "Did you mean 'paths'?"),
+        ("better: {path: straight}, than: {path: bent}, source: 7", "claims[0].source", "printable text"),
+        ("where: {path: straight}", "claims[0]", "lacks `reaches`"),
+        ("where: {path: strait}, reaches: 2 x floor", "claims[0].where.path", "Did you mean 'straight'?"),
+        ("where: {path: straight}, reaches: 2 x floor, by: 1%", "claims[0].by", "Known: claim, metric, where, reaches"),
+        ("where: {path: straight}, reaches: twice the floor", "claims[0].reaches", "`1.5 x floor at nfe <= 20`"),
+        ("where: {path: straight}, reaches: 0 x floor", "claims[0].reaches", "a multiple of the floor"),
+        ("where: {path: straight}, reaches: 1.5 x floor at nfe <= 0", "claims[0].reaches", "a multiple of the floor"),
     ],
 )
 def test_claims_that_cannot_be_judged(faults: Faults, line: str, key: str, message: str) -> None:
     found = faults(f"{GRID}claims: [{{claim: c, metric: wasserstein, {line}}}]\n")
     assert message in found[key]
+
+
+SEVERAL = (
+    "seeds: 2\n"
+    "grid: {dataset: [checkerboard, two_moons], solver: [euler, {name: heun, steps: 7}],\n"
+    "       path: {straight: linear, half: {name: noisy_bridge, s: 0.5}, one: {name: noisy_bridge, s: 1.0}}}\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("better", "than", "same"),
+    [
+        (
+            "{path: half, dataset: [checkerboard, two_moons]}",
+            "{path: straight, dataset: [two_moons, checkerboard]}",
+            "dataset",
+        ),
+        (
+            "{path: half, dataset.name: [two_moons, checkerboard]}",
+            "{path: one, dataset.name: [two_moons, checkerboard]}",
+            "dataset",
+        ),
+        ("{solver: euler, path: [half, one]}", "{solver.name: heun, path: [half, one]}", "path"),
+        ("{solver: euler, path.name: noisy_bridge}", "{solver.name: heun, path.name: noisy_bridge}", "path"),
+    ],
+)
+def test_what_both_selectors_say_is_matched_value_by_value(load: Load, better: str, than: str, same: str) -> None:
+    made, suite = claim(load, SEVERAL, better, than)
+    labels = suite.cells.labels
+    assert {(labels[same][a], labels[same][b]) for a, b in made.pairs} == {
+        (x, x) for x in {labels[same][a] for a, _ in made.pairs}
+    }
+    assert len(made.pairs) == 2 * 2 * 2, "two seeds, two values, and two of the axis that neither names"
+
+
+def test_values_are_matched_where_axes_run_in_step_and_where_each_side_picks_its_steps(load: Load) -> None:
+    step = "zip: {solver: [euler, euler, heun, heun], net.width: [8, 16, 8, 16]}\n"
+    made, suite = claim(load, step, "{solver: heun, net.width: [8, 16]}", "{solver: euler, net.width: [8, 16]}")
+    assert made.pairs == ((2, 0), (3, 1))
+    grid = "grid: {path: [linear, noisy_bridge], solver: [heun, euler], solver.steps: [5, 10]}\n"
+    both = "solver.name: [heun, euler]"
+    made, suite = claim(load, grid, f"{{path: linear, {both}}}", f"{{path: noisy_bridge, {both}}}", ", at: nfe <= 20")
+    solver = suite.cells.labels["solver"]
+    assert len(made.pairs) == 2 * 2 * 2
+    assert all(solver[a] == solver[b] for a, b in made.pairs)
+
+
+NOISY = "grid: {solver: [{name: euler_maruyama, steps: 5}, {name: euler, steps: 5}]}\n"
+SIZES = "grid: {sampling.n: {few: 128, many: 256}}\n"
+STARTS = "grid: {sampling.start: [quasi, independent]}\n"
+
+
+@pytest.mark.parametrize(
+    ("block", "better", "than", "message"),
+    [
+        (SEVERAL, "{dataset: checkerboard}", "{dataset: two_moons}", "different laws (checkerboard with two_moons)"),
+        (
+            SEVERAL,
+            "{path: half, dataset: [checkerboard, two_moons]}",
+            "{path: one, dataset: two_moons}",
+            "the same data sets",
+        ),
+        (SIZES, "{sampling.n: few}", "{sampling.n: many}", "128 and of 256 samples, which do not compare"),
+        (NOISY, "{solver.name: euler}", "{solver.name: euler_maruyama}", "take wasserstein_excess"),
+        (STARTS, "{sampling.start: quasi}", "{sampling.start: independent}", "sampling: {start: independent}"),
+    ],
+)
+def test_what_does_not_compare_is_refused_with_a_remedy(
+    faults: Faults, block: str, better: str, than: str, message: str
+) -> None:
+    found = faults(f"{block}claims: [{{claim: c, metric: wasserstein, better: {better}, than: {than}}}]\n")
+    assert message in found["claims[0]"]
+
+
+def test_what_does_compare_is_not_refused(load: Load) -> None:
+    sides = "better: {solver.name: euler}, than: {solver.name: euler_maruyama}"
+    for metric, more in (("wasserstein_excess", ""), ("wasserstein", "base: {sampling: {start: independent}}\n")):
+        assert load(f"{more}{NOISY}claims: [{{claim: c, metric: {metric}, {sides}}}]\n").claims[0].pairs == ((1, 0),)
+    drawn = "grid: {dataset: {fresh: two_moons, once: {name: two_moons, points: 100}}}\n"
+    assert claim(load, drawn, "{dataset: fresh}", "{dataset: once}")[0].pairs == ((0, 1),), (
+        "one law, trained on otherwise"
+    )
+
+
+def test_a_threshold_has_one_side(load: Load, faults: Faults) -> None:
+    grid = "seeds: 2\ngrid: {solver: [heun, euler], solver.steps: [5, 10], path: [linear, vp]}\n"
+    stated = "claims: [{claim: c, metric: %s, where: {solver: heun}, reaches: %s, source: a saying, topic: solvers}]\n"
+    plain = load(grid + stated % ("wasserstein", "1.5 x floor")).claims[0]
+    assert (plain.reaches, plain.at, plain.source, plain.topic) == (1.5, None, "a saying", "solvers")
+    assert plain.pairs == tuple((cell, cell) for cell in range(8)), "each cell against its own floor"
+    at = load(grid + stated % ("wasserstein", ".5×floor at nfe<=20")).claims[0]
+    assert (at.reaches, at.at) == (0.5, "nfe <= 20")
+    assert len(at.pairs) == 2 * 2 * 2 * 2, "of two numbers of steps the budget picks one, within seed and path"
+    for metric in ("nfe", "wasserstein_excess"):
+        assert (
+            "has no floor to reach; take one of wasserstein"
+            in faults(grid + stated % (metric, "2 x floor"))["claims[0].metric"]
+        )
 
 
 @pytest.mark.parametrize(("metric", "known"), [("mmd", False), ("wasserstein_excess", True), ("nfe", True)])
