@@ -85,11 +85,13 @@ class About(TypedDict, total=False):
 NEEDED = ("suite", "question", "seeds", "axes", "values", "provenance", "claims")
 
 
+def lacking(about: Mapping[str, Any]) -> str:
+    """What a report cannot do without and is not there; empty where all is."""
+    return next((f"holds no {name}" for name in NEEDED if name not in about), "")
+
+
 def misshapen(about: Mapping[str, Any]) -> str:
     """The first thing that is not as it should be, with its place; empty where all is."""
-    missing = [name for name in NEEDED if name not in about]
-    if missing:
-        return f"holds no {missing[0]}"
     try:
         _adapter().validate_python(dict(about))
     except ValidationError as error:
