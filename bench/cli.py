@@ -15,6 +15,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bench import __version__, cli_components, cli_store
+from bench.cli_suites import (
+    AllowOption,
+    OnlyOption,
+    ProfileOption,
+    ResultsDir,
+    Suites,
+    device_named,
+    gpu_name,
+    lay_out,
+    load,
+    provenance_here,
+    say_notices,
+    store_of,
+    suite_file,
+)
 from bench.console import FAILED, INTERRUPTED, OK, WRONG, err, out
 from bench.errors import BenchError, ComponentError, Corrupt, StoreError, SuiteError, UsageError
 from bench.words import duration, unknown
@@ -22,30 +37,12 @@ from bench.words import duration, unknown
 if TYPE_CHECKING:
     from bench.execute import Engine, Results
     from bench.limits import Limits
-    from bench.plan import Plan
     from bench.store import Store
     from bench.suite import Suite
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 app.add_typer(cli_components.app)
 app.add_typer(cli_store.app, name="store")
-
-Suites = Annotated[list[str], typer.Argument(metavar="SUITE...", help="suite files, or names under suites/")]
-ResultsDir = Annotated[Path, typer.Option("--results", metavar="DIR", help="where results go")]
-ProfileOption = Annotated[str | None, typer.Option("--profile", help="a profile of the suite, such as smoke")]
-OnlyOption = Annotated[
-    list[str] | None,
-    typer.Option("--only", metavar="FACTOR=VALUE", help="run these cells only; may be repeated"),
-]
-
-AllowOption = Annotated[
-    list[Path] | None,
-    typer.Option(
-        "--allow-plugin",
-        metavar="PATH",
-        help="run plugins that lie here, outside the suite's folder; may be repeated",
-    ),
-]
 
 
 @app.callback(invoke_without_command=True)
@@ -86,13 +83,13 @@ def run(
         raise UsageError(f"--stale: no choice {stale!r}; known: redo, keep")
     limits = _limits(minutes=minutes, still=still, memory=memory)
     for name in suites:
-        _suite_file(name)  # a misspelt name is told at once
+        suite_file(name)  # a misspelt name is told at once
     from bench.execute import LocalEngine
 
     engine = LocalEngine(workers)
     engine.warm_up()  # loads torch in the fork server while this process loads it too
     status = OK
-    for suite in [_load(name, profile, only, allow) for name in suites]:
+    for suite in [load(name, profile, only, allow) for name in suites]:
         status = max(status, _run(suite, engine, device, results, stale == "keep", fail_fast, bool(only), limits))
         if status == INTERRUPTED:
             break
@@ -113,9 +110,9 @@ def plan(
     from bench.execute.driver import look_up
     from bench.kinds import KINDS
 
-    for suite in [_load(name, profile, only, allow) for name in suites]:
-        store, provenance = _store(results), _provenance()
-        laid = _plan(suite, provenance, _device("auto"))
+    for suite in [load(name, profile, only, allow) for name in suites]:
+        store, provenance = store_of(results), provenance_here()
+        laid = lay_out(suite, provenance, device_named("auto"))
         found = look_up(laid, store)
         excluded = sum(exclusion.count for exclusion in suite.exclusions)
         out.print(f"{suite.name}: {suite.question}")
@@ -139,7 +136,7 @@ def plan(
             out.print("  no past records to estimate the time from")
         else:
             out.print("  nothing to do")
-        _say_notices(store)
+        say_notices(store)
         for reason in sorted(set(laid.refused.values())):
             count = sum(1 for r in laid.refused.values() if r == reason)
             out.print(f"  refused: {count} cells: {reason}")
@@ -206,13 +203,13 @@ def _run(
     from bench.progress import watcher
 
     began = time.monotonic()
-    place = _device(device)
+    place = device_named(device)
     folder = _folder(results, suite, partial)
-    store, provenance = _store(results), _provenance()
-    if gpu := _gpu(place):
+    store, provenance = store_of(results), provenance_here()
+    if gpu := gpu_name(place):
         provenance["gpu"] = gpu
     store.sweep()
-    laid = _plan(suite, provenance, place)
+    laid = lay_out(suite, provenance, place)
     out.print(f"{suite.name}: {len(suite.cells)} cells on {place}")
     with watcher(out, laid, Estimator(store), engine.slots) as watching, _terminated_as_interrupted():
         done = execute(
@@ -314,67 +311,6 @@ def _verdict(done: Results, cells: Any, table: Any) -> int:
         told = "; ".join(dict.fromkeys(rows["reason"]))
         err.print(f"{metric}: no value in {len(rows)} of {len(cells)} cells: {told}")
     return FAILED if bad or len(lost) else OK
-
-
-def _suite_file(name: str) -> Path:
-    """A suite by file, or by name under suites/. Raises UsageError where there is neither."""
-    file = Path(name)
-    if file.suffix or file.exists():
-        return file
-    file = Path("suites") / f"{name}.yaml"
-    if not file.exists():
-        raise UsageError(unknown("suite", name, sorted(path.stem for path in Path("suites").glob("*.yaml"))))
-    return file
-
-
-def _load(name: str, profile: str | None, only: list[str] | None, allow: list[Path] | None) -> Suite:
-    from bench.suite import load_suite
-
-    return load_suite(_suite_file(name), profile, tuple(only or ()), tuple(allow or ()), err.print)
-
-
-def _plan(suite: Suite, provenance: dict[str, Any], device: str) -> Plan:
-    from bench.plan import plan as lay_out
-
-    return lay_out(suite, f"{provenance['cpu']}/{provenance['cores']}/{device}/{_gpu(device)}")
-
-
-def _store(results: Path) -> Store:
-    from bench.store import Store, fault
-
-    return Store(results / "store", fault)
-
-
-def _say_notices(store: Store) -> None:
-    for text in store.notices:
-        err.print(f"note: {text}")
-
-
-def _provenance() -> dict[str, Any]:
-    from bench.store import provenance
-
-    return provenance(Path(__file__).parent.parent)
-
-
-def _device(name: str) -> str:
-    """The device that jobs get. Raises UsageError where it is not there."""
-    import torch
-
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise UsageError(f"--device: no device {name!r}; use auto, cpu, cuda or cuda:0") from error
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise UsageError(f"--device {name}: torch sees no CUDA device here; use --device cpu")
-    return name
-
-
-def _gpu(device: str) -> str:
-    import torch
-
-    return torch.cuda.get_device_name(device) if device.startswith("cuda") else ""
 
 
 def _command() -> str:
