@@ -11,14 +11,12 @@ from typing import Annotated
 
 import typer
 
+from bench.cli_suites import AllowOption, ProfileOption, ResultsDir, Suites
 from bench.console import FAILED, err, out
 from bench.errors import StoreError, UsageError
 from bench.words import unknown
 
 app = typer.Typer()
-
-ResultsDir = Annotated[Path, typer.Option("--results", metavar="DIR", help="where results are")]
-ProfileOption = Annotated[str | None, typer.Option("--profile", help="the profile that the suites ran in")]
 
 
 FOLDER = "published"
@@ -55,23 +53,23 @@ def compare(
 
 @app.command()
 def publish(
-    suites: Annotated[list[str], typer.Argument(metavar="SUITE...", help="suites that have run; files or names")],
+    suites: Suites,
     profile: ProfileOption = None,
     results: ResultsDir = Path("results"),
     allow: AllowOption = None,
 ) -> None:
-    """Copy complete and current runs of committed code into results/published, and renew the index of what is settled."""
-    from bench.cli_suites import lay_out, load, store_of
+    """Copy whole runs of present, committed code into results/published, and renew the index there."""
+    from bench.cli_suites import device_named, lay_out, load, provenance_here, store_of
     from bench.execute.driver import look_up
     from bench.report.settled import publish as publish_run
     from bench.store import disk
 
-    refused = 0
+    provenance, device, refused = provenance_here(), device_named("auto"), 0
     for name in suites:
         suite = load(name, profile, None, allow)
         folder = results / "-".join(filter(None, (suite.name, suite.profile)))
         try:
-            laid, store = lay_out(suite), store_of(results)
+            laid, store = lay_out(suite, provenance, device), store_of(results)
             missing = len(laid.jobs) - len(look_up(laid, store))
             if missing:
                 raise StoreError(

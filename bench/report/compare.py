@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float64]
+    Labels = tuple[str, ...]
+    Values = dict[tuple[Labels, str], "Value"]
 
 LEVEL = 0.05
 """Chance that a comparison of two runs that differ by noise alone finds anything that moved."""
@@ -47,6 +49,7 @@ LEAST_SLOWER = 1.25
 DERIVED = (EXCESS, FLOOR_SD)
 """Ends of names of values that follow from others."""
 
+TIMES = ("slower", "faster")
 COLUMNS = ["value", "before", "now", "change", "seeds", "p", "which"]
 SHOWN = 30
 
@@ -90,6 +93,15 @@ class Comparison:
         return f"{self.suite} agrees with the other run in {self.alike} of {combinations}; {', '.join(parts)}."
 
 
+class Value(NamedTuple):
+    """A value of a combination: which way is better, whether it is a time, the devices, and each seed's number."""
+
+    better: str
+    timed: bool
+    device: str
+    found: dict[int, float]
+
+
 def compare(now: Results, before: Results) -> Comparison:
     """Compare two runs of one suite. UsageError where their grids have different axes."""
     name = str(now.suite["suite"])
@@ -98,20 +110,18 @@ def compare(now: Results, before: Results) -> Comparison:
         raise UsageError(f"{' and '.join(kinds)} cannot be compared: give two runs of one suite with the same axes")
     axes = list(now.axes)
     untimed = _why_untimed(now, before)
-    pair = [_values(run, axes, times=not untimed) for run in (now, before)]
-    combos = [set(part["where"]) for part in pair]
-    both = combos[0] & combos[1]
-    joined = pair[0].merge(pair[1], on=["where", "base"], suffixes=("_now", "_before"))
-    moved = _moved(joined, axes)
-    had = pair[1][pair[1]["where"].isin(both)]
-    kept = had.merge(pair[0][["where", "base"]], on=["where", "base"], how="left", indicator="there")
-    gone = kept[(kept["there"] == "left_only") & ~kept["timed"]]
-    lost = _labelled(gone["where"], axes).assign(value=gone["base"].to_numpy())
-    touched = {tuple(row) for row in moved.loc[~moved["which"].isin(["slower", "faster"]), axes].to_numpy()}
-    touched |= set(gone["where"])
+    one, other = (_values(run, axes, times=not untimed) for run in (now, before))
+    here, there = ({where for where, _ in part} for part in (one, other))
+    both = here & there
+    moved = _moved(one, other, axes)
+    gone = [(where, base) for (where, base), value in other.items() if where in both and not value.timed]
+    gone = [place for place in gone if place not in one]
+    touched = {tuple(row) for row in moved.loc[~moved["which"].isin(TIMES), axes].to_numpy()}
+    touched |= {where for where, _ in gone}
+    lost = pd.DataFrame([(*where, base) for where, base in gone], columns=[*axes, "value"])
     return Comparison(
-        name, moved, _verdicts(now, before), lost, len(both), len(both - touched), len(combos[1] - both),
-        len(combos[0] - both), untimed,
+        name, moved, _verdicts(now, before), lost, len(both), len(both - touched), len(there - both),
+        len(here - both), untimed,
     )  # fmt: skip
 
 
@@ -147,49 +157,47 @@ def _why_untimed(now: Results, before: Results) -> str:
     return ""
 
 
-def _values(run: Results, axes: list[str], *, times: bool) -> pd.DataFrame:
-    """A row per combination and value that it has: `where` (labels), base, better, timed, and `found` (seed -> value)."""
+def _values(run: Results, axes: list[str], *, times: bool) -> Values:
+    """What a run has, by combination and name, but for what follows from other values and times on a busy machine."""
     records = run.records[run.records["value"].notna()]
     timed = records["unit"] == "s"
     busy = timed & records["note"].str.contains("busy")
     aside = records["base"].isin(AUTOMATIC) & (records["better"] == "none")
     derived = records["base"].str.endswith(DERIVED) | aside
     records = records[~derived & (~timed | (times & ~busy))]
-    labels = run.cells.loc[records["cell"], axes].astype(str)
-    where = pd.Series([tuple(row) for row in labels.to_numpy()], index=records.index, dtype=object)
-    rows = [
-        {
-            "where": place, "base": str(base), "better": str(part["better"].iloc[0]),
-            "timed": bool((part["unit"] == "s").all()), "device": "/".join(sorted(set(part["device"]))),
-            "found": dict(zip(part["seed"], part["value"], strict=True)),
-        }
-        for (place, base), part in records.assign(where=where).groupby(["where", "base"], sort=False)
-    ]  # fmt: skip
-    return pd.DataFrame(rows, columns=["where", "base", "better", "timed", "device", "found"])
+    labels = run.cells[axes].astype(str)
+    found: dict[tuple[Labels, str], Value] = {}
+    for (_, base), part in records.groupby([run.cells["combo"].reindex(records["cell"]).to_numpy(), "base"]):
+        where = tuple(labels.loc[part["cell"].iloc[0]])
+        numbers = {int(seed): float(value) for seed, value in zip(part["seed"], part["value"], strict=True)}
+        devices = "/".join(sorted(set(part["device"])))
+        found[where, str(base)] = Value(
+            str(part["better"].iloc[0]), bool((part["unit"] == "s").all()), devices, numbers
+        )
+    return found
 
 
-def _moved(joined: pd.DataFrame, axes: list[str]) -> pd.DataFrame:
+def _moved(one: Values, other: Values, axes: list[str]) -> pd.DataFrame:
     """What moved, the surest first."""
     rows: list[dict[str, Any]] = []
-    tests: list[float] = []
-    for row in joined.itertuples(index=False):
-        if row.timed and row.device_now != row.device_before:
+    for (where, base), value in one.items():
+        past = other.get((where, base))
+        if past is None or (value.timed and value.device != past.device):
             continue
-        p, seeds = p_moved(row.found_now, row.found_before)
-        tests.append(p)
-        one, other = (float(np.mean(list(found.values()))) for found in (row.found_now, row.found_before))
-        change = (one - other) / abs(other) if other else math.inf if one else 0.0
+        p, seeds = p_moved(value.found, past.found)
+        new, old = (float(np.mean(list(side.found.values()))) for side in (value, past))
+        change = (new - old) / abs(old) if old else math.inf if new else 0.0
         rows.append({
-            **dict(zip(axes, row.where, strict=True)), "value": row.base, "before": other, "now": one, "change": change,
-            "seeds": seeds, "p": p, "which": _which(row.better_now, row.timed, one - other),
+            **dict(zip(axes, where, strict=True)), "value": base, "before": old, "now": new, "change": change,
+            "seeds": seeds, "p": p, "which": _which(value.better, value.timed, new - old),
         })  # fmt: skip
     table = pd.DataFrame(rows, columns=[*axes, *COLUMNS])
     if not len(table):
         return table
-    table["p"] = holm(np.asarray(tests))
-    timed = table["which"].isin(["slower", "faster"])
-    ratio = np.maximum(table["now"] / table["before"], table["before"] / table["now"])
-    kept = (table["p"] <= LEVEL) & (~timed | (ratio >= LEAST_SLOWER))
+    table["p"] = holm(table["p"].to_numpy(dtype=float))
+    before, now = (table[name].astype(float) for name in ("before", "now"))
+    ratio = np.maximum(now, before) >= LEAST_SLOWER * np.minimum(now, before)
+    kept = (table["p"] <= LEVEL) & (~table["which"].isin(TIMES) | ratio)
     return table[kept].sort_values("p", kind="stable").reset_index(drop=True)
 
 
@@ -206,7 +214,7 @@ def p_moved(now: dict[int, float], before: dict[int, float]) -> tuple[float, int
     if seeds == len(common) and (np.abs(d) <= scale).all():
         return 1.0, seeds
     if seeds < 2:
-        return float(abs(x.mean() - y.mean()) <= ALONE * max(abs(x.mean()), abs(y.mean()))), seeds
+        return float(abs(x.mean() - y.mean()) <= ALONE * abs(y.mean())), seeds
     freedom = len(x) + len(y) - 2
     pooled = ((len(x) - 1) * x.var(ddof=1) + (len(y) - 1) * y.var(ddof=1)) / freedom
     found = [_t_test(float(x.mean() - y.mean()), math.sqrt(pooled * (1 / len(x) + 1 / len(y))), freedom)]
@@ -238,10 +246,6 @@ def _which(better: str, timed: bool, change: float) -> str:
     if better not in ("lower", "higher"):
         return "changed"
     return "worse" if (change > 0) == (better == "lower") else "better"
-
-
-def _labelled(where: pd.Series[Any], axes: list[str]) -> pd.DataFrame:
-    return pd.DataFrame(list(where), columns=axes)
 
 
 def _verdicts(now: Results, before: Results) -> pd.DataFrame:
