@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench import __version__, cli_components, cli_runs, cli_settle, cli_store
+from bench import __version__, cli_components, cli_results, cli_runs, cli_settle, cli_store
 from bench.cli_suites import (
     AllowOption,
     OnlyOption,
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 app.add_typer(cli_components.app)
 app.add_typer(cli_runs.app)
+app.add_typer(cli_results.app)
 app.add_typer(cli_settle.app)
 app.add_typer(cli_store.app, name="store")
 
