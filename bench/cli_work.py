@@ -55,8 +55,9 @@ def publish_report(folder: Path, store: Store, cells: Any, table: Any, about: di
             written = write_report(folder, store.root)
         for text in written.warnings:
             err.print(f"warning: {text}")
-    out.print(headline_text(folder, out.width if out.is_terminal else 160))
-    out.print(f"{verdicts.answer(load_results(folder))}\n")
+    results = load_results(folder)
+    out.print(headline_text(results, out.width if out.is_terminal else 160))
+    out.print(f"{verdicts.answer(results)}\n")
     out.print(f"report: {folder / 'report.md'}")
 
 

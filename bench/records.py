@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -18,7 +19,6 @@ import numpy as np
 import pandas as pd
 
 from bench.automatic import AUTOMATIC, EXCESS, FLOOR, FLOOR_SD
-from bench.codehash import code_hash
 from bench.csv_text import csv_text
 from bench.errors import StoreError
 from bench.kinds import KINDS
@@ -326,6 +326,9 @@ def as_written(
     return _as_read(about), texts["tables/cells.csv"], texts["tables/records.csv"]
 
 
+OURS = re.compile(r"^\s*(?:from|import) bench\.([\w.]+)", re.MULTILINE)
+"""Imports of this package's modules, as a file writes them."""
+
 VOLATILE = ("seconds", "jobs", "command", "provenance", "notices")
 """What a page says of the run rather than of the results."""
 
@@ -359,13 +362,22 @@ def _texts(cells: pd.DataFrame, records: pd.DataFrame) -> dict[str, bytes]:
 
 
 def _report_code() -> str:
-    """Hash of the code that draws the report, so that a better report is drawn without a new result."""
-    from bench.report import write_report
+    """Hash of the files that draw the report, so that a better report is drawn without a new result.
 
-    code = code_hash(definitions=[(write_report.__module__, write_report.__qualname__)])
-    templates = sorted((Path(__file__).parent / "report").rglob("*.jinja"))
-    held = b"".join(file.read_bytes() for file in templates)
-    return hashlib.sha256(code.encode() + held).hexdigest()[:12]
+    By whole files, which is quick: a comment that changed costs a report, and no job.
+    """
+    root = Path(__file__).parent
+    files = {file for file in (root / "report").rglob("*") if file.suffix in (".py", ".jinja", ".css", ".js")}
+    todo = [file for file in files if file.suffix == ".py"]
+    while todo:
+        for name in OURS.findall(todo.pop().read_text(encoding="utf-8")):
+            path = root.joinpath(*name.split("."))
+            for file in (path.with_suffix(".py"), path / "__init__.py"):
+                if file not in files and file.is_file():
+                    files.add(file)
+                    todo.append(file)
+    lines = [f"{file.relative_to(root)} {hashlib.sha256(file.read_bytes()).hexdigest()}" for file in sorted(files)]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:12]
 
 
 def _plain(value: Any) -> Any:

@@ -100,12 +100,12 @@ def _fitting(folder: Path) -> Iterator[None]:
         ) from error
 
 
-def headline_plain(run: Report | Path, width: int = 100) -> str:
-    """The headline for a terminal of `width` columns, of a report or of a run's folder."""
+def headline_plain(run: Report | Results | Path, width: int = 100) -> str:
+    """The headline for a terminal of `width` columns, of a report, of results or of a run's folder."""
     if isinstance(run, Report):
         table, note = run.headline, run.note
     else:
-        results = load_results(Path(run))
+        results = run if isinstance(run, Results) else load_results(Path(run))
         with _fitting(results.folder):
             table, note = compact(results, headline_text(results))
     return plain_table(table, width) + (f"{note}\n" if note else "")
