@@ -296,7 +296,14 @@ def test_a_worker_finds_the_helper_without_any_path(folder):
     assert done.stdout.strip() == "9", done.stderr
 
 
-READING = 'files = ("data/points.txt",)\nfrom pathlib import Path as P\n\ndef power(t):\n    return t ** float((P(__file__).parent / files[0]).read_text())\n'
+READING = """
+from pathlib import Path as Folder
+
+files = ("data/points.txt",)
+
+def power(t):
+    return t ** float((Folder(__file__).parent / files[0]).read_text())
+"""
 
 
 def test_data_that_a_plugin_names_count_wherever_they_lie(folder):
