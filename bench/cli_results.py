@@ -77,7 +77,7 @@ def publish(
                     f"other code than the present one; run the suite again"
                 )
             with disk(folder, "publish"):
-                target = publish_run(folder.absolute(), (results / FOLDER).absolute())
+                target = publish_run(folder.absolute(), (results / FOLDER).absolute(), store.root)
         except StoreError as error:
             err.print(str(error))
             refused += 1

@@ -16,6 +16,7 @@ from bench.files import TABLE_LIMIT, make_folder, remove, write_beside
 from bench.report import seal
 from bench.report.results import Results, load_results
 from bench.report.tables import escape, linked
+from bench.report.traced import trace
 from bench.stats import named_unit, round_to_interval
 from bench.verdicts import claims_table
 
@@ -56,12 +57,14 @@ def unfit(results: Results) -> list[str]:
     return reasons
 
 
-def publish(folder: Path, root: Path) -> Path:
+def publish(folder: Path, root: Path, store_root: Path | None = None) -> Path:
     """Copy a run's files as they are into root (results/published), and renew the index there; the new folder.
 
-    StoreError where the run may not be published or is not as it was written.
+    StoreError where the run may not be published, is not as it was written, or says another number than the store.
     """
     results = load_results(folder)
+    if store_root is not None:
+        trace(results, store_root)
     if reasons := unfit(results):
         listed = "".join(f"\n  - {reason}" for reason in reasons)
         raise StoreError(f"{folder}: not published:{listed}")
@@ -97,11 +100,12 @@ def settled(root: Path) -> pd.DataFrame:
         results = load_results(folder)
         stated = claims_table(results)
         devices = dict.fromkeys(device for device in results.records["device"] if device and device != "None")
+        gpu = str(results.suite["provenance"].get("gpu") or "")
         half = (stated["high"] - stated["low"]).astype(float) / 2
         tables.append(
             stated.assign(
                 suite=folder.name,
-                device=", ".join(device for device in devices if device != "cpu") or "cpu",
+                device=gpu or ", ".join(device for device in devices if device != "cpu") or "cpu",
                 surest=(stated["effect"].astype(float).abs() / half),
             )
         )
