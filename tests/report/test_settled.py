@@ -4,6 +4,7 @@ import pytest
 
 from bench.errors import StoreError
 from bench.report import seal, write_report
+from bench.report.embed import embed
 from bench.report.results import load_results
 from bench.report.settled import best, publish, settled, unfit, write_index
 
@@ -100,3 +101,16 @@ def test_the_best_lines_are_decided_ones_with_the_topics_in_turn(finished, tmp_p
     assert lines["topic"].iloc[-1] == "solvers"
     write_index(root)
     assert (root / "settled.md").read_text().count("many/report.md") == 12
+
+
+def test_the_best_lines_stand_in_a_page_with_links_that_lead_to_their_reports(finished, tmp_path):
+    root = tmp_path / "results" / "published"
+    publish(finished(), root)
+    page = tmp_path / "README.md"
+    page.write_text("# P\n<!-- table: results/published/settled.md -->\nold\n<!-- end -->\nrest\n")
+    assert embed(page) == 1
+    text = page.read_text()
+    assert "[demo](results/published/demo/report.md)" in text
+    assert (tmp_path / "results/published/demo/report.md").exists()
+    assert "old" not in text
+    assert text.endswith("<!-- end -->\nrest\n")
