@@ -21,11 +21,14 @@ help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
 	@echo 'variables: SUITE=$(SUITE) PROFILE=$(PROFILE) DEVICE=$(DEVICE) PYTHON=$(PYTHON)'
 
-bench: $(RUN) ## run SUITE in PROFILE on DEVICE, then print the headline and where the report is
+bench: $(RUN) ## run SUITE in PROFILE on DEVICE, print the answers, and compare them with the published ones
 	@$(BIN)/bench run $(SUITE) $(if $(PROFILE),--profile $(PROFILE)) --device $(DEVICE)
+	@status=0; for suite in $(SUITE); do \
+	  $(BIN)/bench compare $$suite $(if $(PROFILE),--profile $(PROFILE)) || status=1; done; exit $$status
 
-report: $(RUN) ## write every report again from stored records, and the README's tables
-	@$(BIN)/bench report --embed README.md
+report: $(RUN) ## write every report again from stored records, the published ones too, and the README's tables
+	@$(BIN)/bench report --results results/published --embed README.md
+	@if ls results/*/suite.json > /dev/null 2>&1; then $(BIN)/bench report; fi
 
 test: $(DEV) ## run the tests
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal -m 'not long'

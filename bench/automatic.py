@@ -48,7 +48,7 @@ TABLES = ("cells", "records", "headline", "failures", "claims", "claim_seeds", "
 
 COLUMNS = (
     "cell", "seed", "metric", "value", "unit", "better", "n", "repeats", "status", "reason", "log", "note", "seconds",
-    "device", "threads", "started", "peak_mb", "commit", "dirty", "code", "versions",
+    "device", "threads", "started", "peak_mb", "commit", "dirty", "code", "versions", "entries",
 )  # fmt: skip
 """Columns of the records that are no axis."""
 

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench import __version__, cli_components, cli_runs, cli_settle, cli_store
-from bench.cli_results import command, folder_of, publish, say_lost, terminated_as_interrupted, verdict
+from bench import __version__, cli_components, cli_results, cli_runs, cli_settle, cli_store
 from bench.cli_suites import (
     AllowOption,
     OnlyOption,
@@ -25,6 +24,7 @@ from bench.cli_suites import (
     store_of,
     suite_file,
 )
+from bench.cli_work import command_line, folder_of, publish_report, say_lost, terminated_as_interrupted, verdict_of
 from bench.console import FAILED, INTERRUPTED, OK, WRONG, err, out
 from bench.errors import BenchError, ComponentError, StoreError, SuiteError, UsageError
 from bench.words import duration, unknown
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 app.add_typer(cli_components.app)
 app.add_typer(cli_runs.app)
+app.add_typer(cli_results.app)
 app.add_typer(cli_settle.app)
 app.add_typer(cli_store.app, name="store")
 
@@ -72,6 +73,9 @@ def run(
     memory: Annotated[
         str | None, typer.Option("--max-memory", metavar="MIB", help="stop a job that takes more; or such as 4GB")
     ] = None,
+    disk: Annotated[
+        str | None, typer.Option("--max-disk", metavar="MIB", help="stop a job that writes more; or such as 4GB")
+    ] = None,
     engine: Annotated[str, typer.Option("--engine", help="who does the work: local, ray or slurm")] = "local",
     address: Annotated[
         str | None, typer.Option("--address", metavar="HOST:PORT", help="the Ray cluster; none: one on this machine")
@@ -84,7 +88,7 @@ def run(
     """Run suites: do what is missing, then write tables, figures and the report."""
     if stale not in {"redo", "keep"}:
         raise UsageError(f"--stale: no choice {stale!r}; known: redo, keep")
-    limits = _limits(minutes=minutes, still=still, memory=memory)
+    limits = _limits(minutes=minutes, still=still, memory=memory, disk=disk)
     for name in suites:
         suite_file(name)  # a misspelt name is told at once
     from bench.execute.engines import engine_named
@@ -171,7 +175,7 @@ def report(
             raise UsageError(f"{folder}: {unknown('results of a suite', name, [path.name for path in known])}")
         try:
             with disk(folder, "write the report"):
-                written = write_report(folder, results / "store")
+                written = write_report(folder, results / "store", traced=True)
         except StoreError as error:  # one folder's damage does not keep the others from their reports
             err.print(str(error))
             status = FAILED
@@ -225,16 +229,16 @@ def _run(
         out.print(f"{done.shared} jobs were done meanwhile by other processes on this store")
     cells = records.cells_table(suite, laid, done)
     table = records.records_table(suite, laid, done, cells)
-    about = records.page(suite, done, provenance, command(), time.monotonic() - began)
+    about = records.page(suite, done, provenance, command_line(), time.monotonic() - began)
     try:
-        publish(folder, store, cells, table, about)
+        publish_report(folder, store, cells, table, about)
     except StoreError as error:
         if not done.error:
             raise
         err.print(f"no report was written either: {error}")
         return FAILED
     say_lost(table, cells)
-    return verdict(done, cells, table)
+    return verdict_of(done, cells, table)
 
 
 def _limits(**texts: str | None) -> Limits:

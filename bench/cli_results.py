@@ -1,111 +1,124 @@
-"""What commands that do work share at its end: where its results go, what is written and said, and the exit status."""
+"""Commands about finished runs: what two of them differ in, and which of them the project stands for."""
 
 from __future__ import annotations
 
-import shlex
-import signal
-import sys
+import tempfile
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import Annotated
 
-from bench.console import FAILED, INTERRUPTED, OK, err, out
-from bench.errors import Corrupt, UsageError
+import typer
 
-if TYPE_CHECKING:
-    from bench.execute import Results
-    from bench.store import Store
-    from bench.suite import Suite
+from bench.cli_suites import AllowOption, ProfileOption, ResultsDir, Suites
+from bench.console import FAILED, err, out
+from bench.errors import StoreError, UsageError
+from bench.words import unknown
+
+app = typer.Typer()
 
 
-def folder_of(results: Path, suite: Suite, ending: str | None) -> Path:
-    """Where a run's report goes; `ending`: what tells a special run from a plain one. Raises UsageError where the
-    report of another suite or profile stands.
+FOLDER = "published"
+
+
+@app.command()
+def compare(
+    run: Annotated[str, typer.Argument(metavar="A", help="a suite that has run, its folder, or an archive of it")],
+    other: Annotated[
+        str | None, typer.Argument(metavar="[B]", help="what to hold it against; none: what is published of it")
+    ] = None,
+    profile: ProfileOption = None,
+    results: ResultsDir = Path("results"),
+) -> None:
+    """Tell in Markdown what moved beyond noise and which verdicts changed.
+
+    Exit status 1 where a verdict changed, a value got worse or one is missing.
     """
-    from bench.report import seal
-    from bench.store import disk
-
-    folder = results / "-".join(filter(None, (suite.name, suite.profile, ending)))
-    with disk(folder, "read what stands there"):
-        seal.check_places(folder)
-        try:
-            there = seal.read_suite(folder.absolute())
-        except (FileNotFoundError, Corrupt):
-            return folder  # it is written anew
-    if (there.get("suite"), there.get("profile")) != (suite.name, suite.profile):
-        other = f"suite {there.get('suite')}" + (f", profile {there['profile']}" if there.get("profile") else "")
-        raise UsageError(f"{folder}: holds the report of {other}; rename this suite or give --results another folder")
-    return folder
-
-
-def publish(folder: Path, store: Store, cells: Any, table: Any, about: dict[str, Any]) -> None:
-    """Write the tables, and the report only where something in them is new."""
-    from bench import records, verdicts
-    from bench.report import headline_text, write_report
+    from bench.report.compare import compare as set_side_by_side
+    from bench.report.compare import text
     from bench.report.results import load_results
+
+    name = _name(run, profile)
+    published = results / FOLDER / name
+    if other is None and not published.is_dir():
+        out.print(f"{name}: nothing is published to compare with")
+        return
+    with _opened(run, name, results) as now, _opened(other or str(published), name, results) as before:
+        found = set_side_by_side(load_results(now), load_results(before))
+    out.print(text(found, "the published results" if other is None else other).rstrip())
+    if found.regressed:
+        raise typer.Exit(FAILED)
+
+
+@app.command()
+def publish(
+    suites: Suites,
+    profile: ProfileOption = None,
+    results: ResultsDir = Path("results"),
+    allow: AllowOption = None,
+) -> None:
+    """Copy whole runs of present, committed code into results/published, and renew the index there."""
+    from bench.cli_suites import device_named, lay_out, load, provenance_here, store_of
+    from bench.execute.driver import look_up
+    from bench.report.settled import publish as publish_run
     from bench.store import disk
 
-    if records.is_current(folder, cells, table, about):
-        out.print("nothing new; the report stands as it is")
-    else:
-        with disk(folder, "write the report"):
-            records.write(folder, cells, table, about)
-            written = write_report(folder, store.root)
-        for text in written.warnings:
-            err.print(f"warning: {text}")
-    out.print(headline_text(folder, out.width if out.is_terminal else 160))
-    out.print(f"{verdicts.answer(load_results(folder))}\n")
-    out.print(f"report: {folder / 'report.md'} and report.html")
+    provenance, device, refused = provenance_here(), device_named("auto"), 0
+    for name in suites:
+        suite = load(name, profile, None, allow)
+        folder = results / "-".join(filter(None, (suite.name, suite.profile)))
+        try:
+            laid, store = lay_out(suite, provenance, device), store_of(results)
+            missing = len(laid.jobs) - len(look_up(laid, store))
+            if missing:
+                raise StoreError(
+                    f"{folder}: not published: {missing} of {len(laid.jobs)} results are not in the store, or are of "
+                    f"other code than the present one; run the suite again"
+                )
+            with disk(folder, "publish"):
+                target = publish_run(folder.absolute(), (results / FOLDER).absolute(), store.root)
+        except StoreError as error:
+            err.print(str(error))
+            refused += 1
+            continue
+        out.print(f"published: {target}")
+    if refused:
+        raise typer.Exit(FAILED)
 
 
-def say_lost(table: Any, cells: Any) -> None:
-    """Scores that no cell has, though cells are well: asked of data that they do not fit, or without their weights."""
-    well = table[table["cell"].isin(cells.loc[cells["status"] == "ok", "cell"]) & (table["status"] == "skipped")]
-    lost = well[~well["metric"].isin(table.loc[table["value"].notna(), "metric"])]
-    for reason, names in lost[lost["reason"] != ""].groupby("reason")["metric"]:
-        err.print(f"{', '.join(dict.fromkeys(names))}: no value in any cell: {reason}")
-
-
-def verdict(done: Results, cells: Any, table: Any) -> int:
-    """Exit status, and in words what went wrong: cells without samples, and values that good cells lack."""
-    counts = cells["status"].value_counts()
-    bad = {status: int(n) for status, n in counts.items() if status not in {"ok", "skipped"}}
-    if skipped := int(counts.get("skipped", 0)):
-        reasons = sorted(set(cells.loc[cells["status"] == "skipped", "reason"]))
-        out.print(f"{skipped} cell{'' if skipped == 1 else 's'} skipped: " + "; ".join(reasons))
-    if done.error:
-        err.print("the run ended early; what was finished is stored, and the same command goes on from there")
-        return FAILED
-    if done.interrupted:
-        return INTERRUPTED
-    if bad:
-        text = ", ".join(f"{n} {status}" for status, n in bad.items())
-        err.print(f"{text} of {len(cells)} cells; the report says why")
-    well = table["cell"].isin(cells.loc[cells["status"] == "ok", "cell"])
-    lost = table[well & ~table["status"].isin(["ok", "skipped"])]
-    for metric, rows in lost.groupby("metric", sort=False):
-        told = "; ".join(dict.fromkeys(rows["reason"]))
-        err.print(f"{metric}: no value in {len(rows)} of {len(cells)} cells: {told}")
-    return FAILED if bad or len(lost) else OK
-
-
-def command() -> str:
-    """What was typed, so that it can be typed again."""
-    return shlex.join(["bench", *sys.argv[1:]])
+def _name(run: str, profile: str | None) -> str:
+    """The name of a run's folder, by a suite's file or name, a folder or an archive."""
+    path = Path(run)
+    stem = path.name if path.is_dir() else path.stem
+    return f"{stem}-{profile}" if profile else stem
 
 
 @contextmanager
-def terminated_as_interrupted() -> Iterator[None]:
-    """SIGTERM ends a run as Ctrl-C does: what is finished stays, nothing is left running."""
+def _opened(run: str, name: str, results: Path) -> Iterator[Path]:
+    """The folder of a run: itself, one of that name inside, out of an archive, or among the results."""
+    from bench.report import seal
 
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        """What Ctrl-C raises."""
-        raise KeyboardInterrupt
+    path = Path(run)
+    if zipfile.is_zipfile(path):
+        with tempfile.TemporaryDirectory() as unpacked:
+            yield _unpacked(path, Path(unpacked), name)
+        return
+    places = [path, path / name, results / name]
+    found = next((place for place in places if seal.is_there(place)), None)
+    if found is None:
+        known = [place.parent.name for place in results.glob(f"*/{seal.SUITE}")]
+        raise UsageError(f"{results / name}: {unknown('results of a suite', name, sorted(known))}")
+    yield found
 
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+
+def _unpacked(file: Path, folder: Path, name: str) -> Path:
+    """The run in an archive: of that name, or the only one there is."""
+    from bench.report import seal
+    from bench.store import archive
+
+    archive.unpack(file.absolute(), folder)
+    held = {place.parent.name: place.parent for place in folder.glob(f"*/{seal.SUITE}")}
+    if name not in held and len(held) != 1:
+        raise UsageError(f"{file}: {unknown('results of a suite', name, sorted(held))}")
+    return held.get(name) or next(iter(held.values()))

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 import typer
 
-from bench.cli_results import command, folder_of, publish, say_lost, terminated_as_interrupted, verdict
 from bench.cli_suites import (
     AllowOption,
     ProfileOption,
@@ -24,6 +23,7 @@ from bench.cli_suites import (
     provenance_here,
     store_of,
 )
+from bench.cli_work import command_line, folder_of, publish_report, terminated_as_interrupted, verdict_of
 from bench.console import FAILED, INTERRUPTED, err, out
 from bench.errors import UsageError
 from bench.words import duration, unknown
@@ -79,7 +79,7 @@ def settle(
     asked = _asked(plain, claim)
     order = list(dict.fromkeys((*plain.seeds, *range(most + len(plain.seeds)))))[:most]
     full = load_suite(plain.file, profile, allow=tuple(allow or ()), seeds=order)
-    run = _Run(full, engine, device_named(device, engine.has_gpu), results, order)
+    run = _Run(full, engine, device_named(device), results, order)
     status = run.rounds(asked, math.inf if minutes is None else began + 60 * minutes)
     raise typer.Exit(status)
 
@@ -134,9 +134,8 @@ class _Run:
         self.say(about, found, decisions)
         taken = self.looked(found, decisions, taken)
         done, cells, table, about = self.do(taken)
-        publish(self.folder, self.store, cells, table, about)
-        say_lost(table, cells)
-        return verdict(done, cells, table)
+        publish_report(self.folder, self.store, cells, table, about)
+        return verdict_of(done, cells, table)
 
     def do(self, taken: np.ndarray[Any, Any]) -> tuple[Done, pd.DataFrame, pd.DataFrame, dict[str, Any]]:
         """Do what is missing of the claims' cells with so many seeds each, and what records say of it."""
@@ -151,7 +150,7 @@ class _Run:
             pairs = np.asarray(claim.pairs, dtype=int).reshape(-1, 2)
             keep[pairs[self.position[pairs[:, 0]] < seeds]] = True
         suite = kept(self.full, keep)
-        laid = lay_out(suite, self.provenance, self.device, self.engine.machine)
+        laid = lay_out(suite, self.provenance, self.device)
         with watcher(out, laid, Estimator(self.store), self.engine.slots) as watching, terminated_as_interrupted():
             done = execute(
                 laid, self.store, self.engine, watching, device=self.device, plugins=suite.tables.loaded,
@@ -160,7 +159,7 @@ class _Run:
         cells = records.cells_table(suite, laid, done)
         table = records.records_table(suite, laid, done, cells)
         self.seconds += time.monotonic() - began
-        about = records.page(suite, done, self.provenance, command(), self.seconds)
+        about = records.page(suite, done, self.provenance, command_line(), self.seconds)
         return done, cells, table, {**about, "settled": {"max_seeds": len(self.order)}}
 
     def decide(

@@ -60,10 +60,18 @@ def gc(
 
     Let no run be under way while it deletes.
     """
+    from bench.report import seal
+
     store = _store(results)
     waste = [(path, "left behind by a process that is gone") for path in store.left_behind()]
     waste += [(path, "older than a month") for path in store.forgotten("partial", "failed", "aside")]
-    waste += [(path, "of older code; a newer result of the same job is there") for path in store.outdated()]
+    shown = {place for folder in _suites(results) for place in seal.entries_of(folder)}
+    for path in store.outdated():
+        place = str(path.relative_to(store.root))
+        if place in shown:
+            out.print(f"{place}: of older code, and kept: a report here shows it")
+        else:
+            waste.append((path, "of older code; a newer result of the same job is there"))
     for path, why in waste:
         out.print(f"{path.relative_to(store.root)}: {why}")
         if delete:

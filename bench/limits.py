@@ -1,4 +1,4 @@
-"""What one job may take: minutes in all, minutes without a sign of progress, memory above its start.
+"""What one job may take: minutes in all, minutes without a sign of progress, memory above its start, disk.
 
 Limits are no part of any key: a job that keeps within them gives the same numbers whatever they are.
 """
@@ -16,8 +16,9 @@ MEANINGS = {
     "minutes": "minutes that one job may take",
     "still": "minutes that one job may go without a sign of progress",
     "memory": "memory that one job may take: a number of MiB, or text such as 4 GB",
+    "disk": "disk that one job may fill: a number of MiB, or text such as 4 GB",
 }
-"""The keys of `limits` in a suite; on the command line they are --max-minutes, --max-still and --max-memory."""
+"""The keys of `limits` in a suite; on the command line they are --max-minutes and so on."""
 
 SIZE = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,6})?) ?(MB|MiB|GB|GiB)")
 UNITS = {"MB": 1e6 / 2**20, "MiB": 1.0, "GB": 1e9 / 2**20, "GiB": 1024.0}
@@ -42,7 +43,7 @@ def read_limit(key: str, value: Any) -> float:
         return math.inf
     number = float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
     if isinstance(value, str):
-        size = SIZE.fullmatch(value) if key == "memory" else None
+        size = SIZE.fullmatch(value) if key in ("memory", "disk") else None
         plain = re.fullmatch(r"[0-9]{0,12}\.?[0-9]{1,12}", value)
         number = float(size[1]) * UNITS[size[2]] if size else float(value) if plain else None
     if number is None or not 0 < number <= MOST:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -18,7 +19,6 @@ import numpy as np
 import pandas as pd
 
 from bench.automatic import AUTOMATIC, EXCESS, FLOOR, FLOOR_SD
-from bench.codehash import code_hash
 from bench.csv_text import csv_text
 from bench.errors import StoreError
 from bench.kinds import KINDS
@@ -102,36 +102,42 @@ def _rows(metrics: Mapping[str, Metric], plan: Plan, results: Results, cell: int
         if value is None and outcome.ok:
             continue  # no epochs where every training point is fresh
         note = "machine busy" if outcome.entry and outcome.entry.job.get("busy") else ""
-        yield _row(cell, name, value, about.unit, about.better, n, outcome, note=note)
+        yield _row(cell, name, value, about.unit, about.better, n, outcome, note=note, made=_made(name, outcome))
     spent, last = 0.0, None
+    scores: list[Outcome] = []
     for key, metric in metrics.items():
         done = _outcome(plan, results, cell, plan.cells[f"score/{key}"][cell])
         spent += done.entry.job["score_seconds"] if done.ok and done.entry else math.nan
+        scores.append(done)
         floor_job = plan.cells[f"floor/{key}"][cell]
         floor_done = _outcome(plan, results, cell, floor_job)
         for value, measured in metric.values.items():
             scored, floored = _of_value(done, value), _of_value(floor_done, value)
             name, unit, direction = metric.label(value), measured.unit, measured.direction
             values = _values(scored, value)
-            yield _row(cell, name, _mean(values), unit, direction, n, scored)
+            mine, its = _made(value, scored), _made(value, floored)
+            yield _row(cell, name, _mean(values), unit, direction, n, scored, made=mine)
             if floor_job is None or direction == "none":
                 continue
             floors = _values(floored, value)
             note = "" if metric.draws_floor else _floor_note(plan, results, cell)
-            yield _row(cell, f"{name}{FLOOR}", _mean(floors), unit, "none", n, floored, note=note)
+            yield _row(cell, f"{name}{FLOOR}", _mean(floors), unit, "none", n, floored, note=note, made=its)
             if metric.draws_floor:
                 sd = float(np.std(floors, ddof=1)) if len(floors) > 1 else None
-                yield _row(cell, f"{name}{FLOOR_SD}", sd, unit, "none", n, floored)
+                yield _row(cell, f"{name}{FLOOR_SD}", sd, unit, "none", n, floored, made=its)
             if not metric.excess:
                 continue
             both = scored if not scored.ok else floored
             over = excess(values, floors) if values and floors else None
-            yield _row(cell, f"{name}{EXCESS}", over, unit, direction, n, both, note=note)
+            made = f"{mine} {its}" if mine and its else ""
+            yield _row(cell, f"{name}{EXCESS}", over, unit, direction, n, both, note=note, made=made)
         last = done if last is None or last.ok else last  # the first that failed, where one did
     if last is not None:
         about = AUTOMATIC["score_seconds"]
         value = None if math.isnan(spent) else spent
-        yield _row(cell, "score_seconds", value, about.unit, about.better, n, last)
+        yield _row(
+            cell, "score_seconds", value, about.unit, about.better, n, last, made=_made("score_seconds", *scores)
+        )
 
 
 def _row(
@@ -143,6 +149,7 @@ def _row(
     n: int,
     outcome: Outcome,
     note: str = "",
+    made: str = "",
 ) -> dict[str, Any]:
     job: Mapping[str, Any] = outcome.entry.job if outcome.entry else {}
     notes = [text for text in (note, "stale" if outcome.stale else "") if text]
@@ -167,8 +174,15 @@ def _row(
         "commit": job.get("commit") or "",
         "dirty": job.get("dirty"),
         "code": job.get("code", ""),
+        "entries": made if value is not None else "",
         "versions": " ".join(f"{name} {job['versions'][name]}" for name in VERSIONS) if job.get("versions") else "",
     }
+
+
+def _made(value: str, *outcomes: Outcome) -> str:
+    """What a number was made from: `<kind>/<key>-<code>#<value>` of each entry, with a space between."""
+    entries = [outcome.entry for outcome in outcomes if outcome.entry is not None]
+    return " ".join(f"{entry.kind}/{entry.key}-{entry.code}#{value}" for entry in entries)
 
 
 def _outcome(plan: Plan, results: Results, cell: int, job: JobId | None) -> Outcome:
@@ -332,6 +346,9 @@ def as_written(
     return _as_read(about), texts["tables/cells.csv"], texts["tables/records.csv"]
 
 
+OURS = re.compile(r"^\s*(?:from|import) bench\.([\w.]+)", re.MULTILINE)
+"""Imports of this package's modules, as a file writes them."""
+
 VOLATILE = ("seconds", "jobs", "command", "provenance", "notices")
 """What a page says of the run rather than of the results."""
 
@@ -365,14 +382,22 @@ def _texts(cells: pd.DataFrame, records: pd.DataFrame) -> dict[str, bytes]:
 
 
 def _report_code() -> str:
-    """Hash of the code that draws the report, so that a better report is drawn without a new result."""
-    from bench.report import write_report
+    """Hash of the files that draw the report, so that a better report is drawn without a new result.
 
-    code = code_hash(definitions=[(write_report.__module__, write_report.__qualname__)])
-    folder = Path(__file__).parent / "report"
-    beside = sorted([*folder.glob("*.jinja"), *folder.glob("assets/*.js"), *folder.glob("assets/*.css")])
-    held = b"".join(file.read_bytes() for file in beside)
-    return hashlib.sha256(code.encode() + held).hexdigest()[:12]
+    By whole files, which is quick: a comment that changed costs a report, and no job.
+    """
+    root = Path(__file__).parent
+    files = {file for file in (root / "report").rglob("*") if file.suffix in (".py", ".jinja", ".css", ".js")}
+    todo = [file for file in files if file.suffix == ".py"]
+    while todo:
+        for name in OURS.findall(todo.pop().read_text(encoding="utf-8")):
+            path = root.joinpath(*name.split("."))
+            for file in (path.with_suffix(".py"), path / "__init__.py"):
+                if file not in files and file.is_file():
+                    files.add(file)
+                    todo.append(file)
+    lines = [f"{file.relative_to(root)} {hashlib.sha256(file.read_bytes()).hexdigest()}" for file in sorted(files)]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:12]
 
 
 def _plain(value: Any) -> Any:

@@ -294,3 +294,36 @@ def test_a_worker_finds_the_helper_without_any_path(folder):
     start = f"import sys; sys.path.insert(0, {str(bench.__path__[0]).removesuffix('/bench')!r}); "
     done = subprocess.run([sys.executable, "-I", "-c", start + ask], capture_output=True, text=True, check=False)
     assert done.stdout.strip() == "9", done.stderr
+
+
+READING = """
+from pathlib import Path as Folder
+
+files = ("data/points.txt",)
+
+def power(t):
+    return t ** float((Folder(__file__).parent / files[0]).read_text())
+"""
+
+
+def test_data_that_a_plugin_names_count_wherever_they_lie(folder):
+    text = plugin().replace("from bench.interfaces", READING + "\nfrom bench.interfaces")
+    before = powered(folder({"my_paths.py": text, "data/points.txt": "2"}))
+    assert before[0] == 9
+    assert powered(folder({"my_paths.py": text, "data/points.txt": "2"}, name="moved"))[1] == before[1]
+    assert powered(folder({"data/points.txt": "3"}))[1] != before[1]
+
+
+@pytest.mark.parametrize(
+    ("named", "said"),
+    [
+        ('"gone.txt"', "gone.txt: named by the plugin's `files`, and cannot be read: No such file"),
+        ('"../other/points.txt"', "data lie below the plugin's folder"),
+        ('"/etc/hostname"', "data lie below the plugin's folder"),
+        ('"data"', "Is a directory"),
+    ],
+)
+def test_data_that_cannot_be_had_are_told_before_the_plugin_runs(folder, named, said):
+    text = plugin(call="pow", imports=f"files = ({named},)\nraise SystemExit('ran')")
+    with pytest.raises(ComponentError, match=said):
+        Tables((folder({"my_paths.py": text, "data/points.txt": "2"}),))

@@ -20,11 +20,20 @@ PATIENCE = 20
 LEAST_SECONDS = 600.0
 """Below this no job is stopped unless the user says so."""
 
+IDLE_SECONDS = 600.0
+"""A job that for so long neither reports progress nor uses a processor waits for something that never comes."""
+
+AMOUNTS = {"minutes": ("seconds", 60.0), "still": ("still", 60.0), "memory": ("memory", 1.0), "disk": ("disk", 1.0)}
+"""Of each key in a suite, the name of the limit and how many of its units one is."""
+
+DISK = "what was free on the disk when the run began"
+"""Who set a limit of disk."""
+
 MACHINE = "the machine"
 """Who set a limit of memory that counts only once the machine runs short of it."""
 
 Allowed = dict[str, tuple[float, str]]
-"""`seconds`, `still` (seconds) and `memory` (MiB), each with who set it; what is missing has no limit."""
+"""`seconds`, `still` and `idle` (seconds), `memory` and `disk` (MiB), each with who set it; none: no limit."""
 
 
 class Allowance:
@@ -33,12 +42,13 @@ class Allowance:
     def __init__(self, limits: Limits, store: Store, slots: int) -> None:
         self.limits, self.store = limits, store
         self._share = memory_mb() / max(slots, 1)
+        self._disk = store.free_mb() / max(slots, 1)
         self._groups: dict[str, tuple[float, str] | None] = {}
 
     def of(self, job: Job) -> Allowed:
         """What this job may take."""
         allowed: Allowed = {}
-        for key, name, factor in (("minutes", "seconds", 60.0), ("still", "still", 60.0), ("memory", "memory", 1.0)):
+        for key, (name, factor) in AMOUNTS.items():
             if key in self.limits:
                 amount, by = self.limits[key]
                 allowed[name] = (amount * factor, by)
@@ -46,6 +56,10 @@ class Allowance:
             allowed["seconds"] = past
         if "memory" not in self.limits and self._share:
             allowed["memory"] = (self._share, MACHINE)
+        if "still" not in self.limits:
+            allowed["idle"] = (IDLE_SECONDS, "default")
+        if "disk" not in self.limits and self._disk:
+            allowed["disk"] = (self._disk, DISK)
         return {name: limit for name, limit in allowed.items() if math.isfinite(limit[0])}
 
     def _past(self, group: str) -> tuple[float, str] | None:

@@ -37,7 +37,7 @@ class Work:
     """Plugin files, and the hash of what each and its neighbours held when the job was planned."""
     options: dict[str, Any] = field(default_factory=dict)
     limits: dict[str, tuple[float, str]] = field(default_factory=dict)
-    """What it may take: `seconds`, `still` (seconds without progress) and `memory` (MiB), each with who set it."""
+    """What it may take, each with who set it: see `bench.execute.allowance.Allowed`."""
     environment: dict[str, str] = field(default_factory=dict)
     """Variables that its process gets before anything asks for them, such as the devices that it may see."""
     data: str = ""

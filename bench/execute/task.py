@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import hashlib
+import io
 import os
 import re
 import traceback
@@ -15,16 +17,18 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, save_file
 
 from bench.components import Config, Tables
-from bench.errors import BenchError, Exited, JobError, PluginChanged, StoreError
+from bench.errors import BenchError, Corrupt, Exited, JobError, PluginChanged, StoreError
 from bench.execute.protocol import Work
+from bench.files import read_regular
 from bench.kinds import KINDS
 from bench.plugins import read_plugin
 from bench.score import Fetched
 from bench.stages import STAGES
 from bench.store import disk, write_array
+from bench.store.entries import DONE, listed, read_seal
 from bench.task import Made, Weights
 
 REASON = 500
@@ -82,19 +86,20 @@ class WorkTask:
 
     def array(self, kind: str, name: str) -> np.ndarray[Any, Any]:
         """An array of an upstream entry."""
-        array: np.ndarray[Any, Any] = np.load(Path(self.work.inputs[kind]) / f"{name}.npy", allow_pickle=False)
+        content = io.BytesIO(_content(Path(self.work.inputs[kind]), f"{name}.npy"))
+        array: np.ndarray[Any, Any] = np.load(content, allow_pickle=False)
         return array
 
     def find(self, kind: str, name: str) -> np.ndarray[Any, Any] | None:
         """The same, where there is one."""
-        there = kind in self.work.inputs and Path(self.work.inputs[kind], f"{name}.npy").is_file()
+        there = kind in self.work.inputs and f"{name}.npy" in _listing(Path(self.work.inputs[kind]))
         return self.array(kind, name) if there else None
 
     def weights(self, name: str) -> Weights | None:
         """Weights of the upstream training, where there is one."""
         if "train" not in self.work.inputs:
             return None
-        weights: Weights = load_file(Path(self.work.inputs["train"]) / f"weights_{name}.safetensors")
+        weights: Weights = load(_content(Path(self.work.inputs["train"]), f"weights_{name}.safetensors"))
         return weights
 
     def report(self, done: int, total: int) -> None:
@@ -194,6 +199,30 @@ def _save(weights: Weights, file: Path) -> None:
         if found is None:
             raise
         raise OSError(int(found[1]), os.strerror(int(found[1]))) from error
+
+
+def _content(folder: Path, name: str) -> bytes:
+    """A file of an upstream entry, as its seal has it: the driver looked at it earlier, and disks forget."""
+    expected = _listing(folder)[name]
+    try:
+        content = read_regular(folder, name, expected["size"])
+    except (OSError, Corrupt) as error:
+        raise JobError(f"{folder / name}: cannot be read any more ({error}); run the suite again") from error
+    if hashlib.sha256(content).hexdigest() != expected["sha256"]:
+        raise JobError(f"{folder / name}: changed since it was made; run the suite again, and it is made anew")
+    return content
+
+
+@functools.cache
+def _listing(folder: Path) -> dict[str, dict[str, Any]]:
+    """Checksum and size of each file of an upstream entry."""
+    try:
+        body = read_seal(folder.parent, f"{folder.name}/{DONE}")
+        if body is not None:
+            return listed(body, folder / DONE)
+    except (OSError, Corrupt) as error:
+        raise JobError(f"{folder}: cannot be used any more ({error}); run the suite again") from error
+    raise JobError(f"{folder}: not there any more; run the suite again, and it is made anew")
 
 
 @functools.cache

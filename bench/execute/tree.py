@@ -90,6 +90,14 @@ def own_mb(pid: int) -> float:
     return _field(f"/proc/{pid}/smaps_rollup", "Private_Dirty:")
 
 
+def cpu_seconds(pid: int) -> float:
+    """Time that a process has had on processors; 0 where unknown."""
+    with suppress(OSError, ValueError, IndexError):
+        fields = _read(f"/proc/{pid}/stat").rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return 0.0
+
+
 def _field(file: str, name: str) -> float:
     with suppress(OSError, ValueError, IndexError):
         return float(_read(file).partition(name)[2].split(maxsplit=1)[0]) / 1024

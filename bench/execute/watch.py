@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Collection
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerProcess
+from pathlib import Path
 
 from bench.execute import tree
 from bench.execute.allowance import MACHINE, free_mb, memory_mb, remedy
@@ -17,7 +20,10 @@ POLL_SECONDS = 0.1
 """How often a worker's limits are looked at."""
 
 TREE_SECONDS = 0.5
-"""How often its children are looked for, which takes reading all processes."""
+"""How often its children are looked for, which takes reading all processes, and what it has used and written."""
+
+LEAST_USED = 0.01
+"""Share of a processor below which a worker counts as idle."""
 
 SHORT = 0.1
 """Share of the machine's memory below which it runs short."""
@@ -37,7 +43,8 @@ class Watched:
         self.since = self.heard = time.monotonic()
         self._start_mb = tree.anonymous_mb(self.pid)
         self._children: list[int] = []
-        self._looked = self.since
+        self._measured = self.moved = self.since
+        self._used = self._disk = 0.0
 
     @property
     def in_hand(self) -> list[Work]:
@@ -59,11 +66,32 @@ class Watched:
         """All jobs but one, to be tried again."""
         return [Returned(work.id, suspect=work.id in suspects) for work in self.waiting if work.id != but]
 
+    def idle_seconds(self) -> float:
+        """Since when neither it nor a child of it used a processor, nor said anything."""
+        self._measure()
+        return time.monotonic() - max(self.heard, self.moved)
+
+    def disk_mb(self) -> float:
+        """What the jobs in hand have written, in MiB."""
+        self._measure()
+        return self._disk
+
+    def _measure(self) -> None:
+        now = time.monotonic()
+        if now - self._measured < TREE_SECONDS:
+            return
+        self._measured = now
+        self._children = tree.below(self.pid, tree.children())
+        used = sum(map(tree.cpu_seconds, (self.pid, *self._children)))
+        if abs(used - self._used) > LEAST_USED * TREE_SECONDS:
+            self.moved = now
+        self._used = used
+        places = [place for work in self.in_hand for place in (work.staging, work.checkpoint) if place]
+        self._disk = sum(_size(Path(place)) for place in places)
+
     def memory_mb(self) -> float:
         """Memory of the worker above its start, and what its children have written."""
-        now = time.monotonic()
-        if now - self._looked > TREE_SECONDS:
-            self._looked, self._children = now, tree.below(self.pid, tree.children())
+        self._measure()
         return tree.anonymous_mb(self.pid) - self._start_mb + sum(map(tree.own_mb, self._children))
 
 
@@ -80,6 +108,12 @@ def excess(worker: Watched) -> tuple[str, str] | None:
     still = mine[0].limits.get("still") if mine else None
     if still and now - worker.heard > still[0]:
         return "timeout", f"no sign of progress for {_time(still[0])}, {remedy('still', still[1])}"
+    idle = mine[0].limits.get("idle") if mine else None
+    if idle and worker.idle_seconds() > idle[0]:
+        return "timeout", f"did nothing at all for {_time(idle[0])}; --max-still or `limits` of the suite sets another"
+    disk = mine[0].limits.get("disk") if mine else None
+    if disk and (held := worker.disk_mb()) > disk[0]:
+        return "failed", f"filled {held:.0f} MiB of the disk, the limit is {disk[0]:.0f} MiB, {remedy('disk', disk[1])}"
     memory = mine[0].limits.get("memory") if mine else None
     if memory and (held := worker.memory_mb()) > memory[0]:
         most, by = memory
@@ -89,6 +123,19 @@ def excess(worker: Watched) -> tuple[str, str] | None:
             share = f"its share is {most:.0f} MiB and the machine ran short"
             return "oom", f"took {held:.0f} MiB of memory, {share}; use fewer --workers, or raise it by --max-memory"
     return None
+
+
+def _size(place: Path) -> float:
+    """MiB of disk that a file takes, or all in a folder; what goes meanwhile counts for nothing."""
+    total = 0
+    with suppress(OSError):
+        if not place.is_dir():
+            return place.lstat().st_blocks / 2048
+        for folder, _, names in os.walk(place):
+            for name in names:
+                with suppress(OSError):
+                    total += os.lstat(os.path.join(folder, name)).st_blocks
+    return total / 2048
 
 
 def _time(seconds: float) -> str:

@@ -13,18 +13,19 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from bench.report.page import Report
+    from bench.report.results import Results
 
 __all__ = ["headline_text", "write_report"]
 
 
-def write_report(folder: Path, store_root: Path | None = None) -> Report:
+def write_report(folder: Path, store_root: Path | None = None, traced: bool = False) -> Report:
     """Write tables/, figures/ and report.md of the run in `folder`; see `bench.report.page`."""
     from bench.report import page
 
-    return page.write_report(folder, store_root)
+    return page.write_report(folder, store_root, traced)
 
 
-def headline_text(run: Report | Path, width: int = 100) -> str:
+def headline_text(run: Report | Results | Path, width: int = 100) -> str:
     """A run's headline, given its report or its folder, as a plain table for a terminal of `width` columns."""
     from bench.report import page
 

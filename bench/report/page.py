@@ -33,6 +33,7 @@ from bench.report.tables import (
     published_text,
     table_files,
 )
+from bench.report.traced import trace
 from bench.verdicts import answer, claims_table, effects_table, fronts_table, what_matters
 from bench.words import duration
 
@@ -72,14 +73,16 @@ class Report:
         return self.page
 
 
-def write_report(folder: Path, store_root: Path | None = None) -> Report:
+def write_report(folder: Path, store_root: Path | None = None, traced: bool = False) -> Report:
     """Write tables/, figures/ and report.md of the run in `folder` (results/<suite>/).
 
-    Without `store_root` (results/store) the figures of losses and samples stay as they are. Raises
-    StoreError where the folder holds no run, or not what the run wrote.
+    Without `store_root` (results/store) the figures of losses and samples stay as they are. With `traced` every
+    number is compared with the entries that it was made from. Raises StoreError where the folder holds no run, or not
+    what the run wrote.
     """
     results = load_results(Path(folder))
     with _fitting(results.folder):
+        found = trace(results, store_root) if traced else None
         files = {name: text.encode("utf-8", "backslashreplace") for name, text in table_files(results).items()}
         files |= {name: text.encode("utf-8", "backslashreplace") for name, text in latex_files(results).items()}
         table, note = compact(results, headline_text(results))
@@ -96,6 +99,8 @@ def write_report(folder: Path, store_root: Path | None = None) -> Report:
         files[PAGE] = _render(about).encode("utf-8", "backslashreplace")
         files[HTML] = html.render(results, about, drawn).encode("utf-8", "backslashreplace")
     lay_out(results.folder, results.suite, files)
+    if found and found.words:
+        warnings.append(found.words)
     return Report(results.folder / PAGE, table, note, warnings, is_sealed(results.suite))
 
 
@@ -110,12 +115,12 @@ def _fitting(folder: Path) -> Iterator[None]:
         ) from error
 
 
-def headline_plain(run: Report | Path, width: int = 100) -> str:
-    """The headline for a terminal of `width` columns, of a report or of a run's folder."""
+def headline_plain(run: Report | Results | Path, width: int = 100) -> str:
+    """The headline for a terminal of `width` columns, of a report, of results or of a run's folder."""
     if isinstance(run, Report):
         table, note = run.headline, run.note
     else:
-        results = load_results(Path(run))
+        results = run if isinstance(run, Results) else load_results(Path(run))
         with _fitting(results.folder):
             table, note = compact(results, headline_text(results))
     return plain_table(table, width) + (f"{note}\n" if note else "")

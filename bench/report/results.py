@@ -20,6 +20,7 @@ from bench.csv_text import read_csv
 from bench.errors import Corrupt, StoreError
 from bench.nfe import largest
 from bench.report.seal import REMEDY, SUITE, TABLES, read_suite, read_table
+from bench.report.shape import lacking
 from bench.stats import is_excess, is_solver_axis, named_unit, over_seeds
 
 COST_AXES = frozenset({"solver", "solver.steps", "solver.nfe", "solver.rtol", "solver.atol", "solver.tolerance"})
@@ -175,6 +176,8 @@ def load_results(folder: Path) -> Results:
     folder = folder.absolute()
     try:
         suite = read_suite(folder)
+        if fault := lacking(suite):
+            raise Corrupt(f"{folder / SUITE}: {fault}; {REMEDY}")
         cells, records = (read_csv(read_table(folder, name, suite)) for name in TABLES)
     except Corrupt:
         raise

@@ -25,6 +25,7 @@ from bench.files import (
     size_of,
     write_beside,
 )
+from bench.report.shape import misshapen
 
 SUITE, PAGE, HTML = "suite.json", "report.md", "report.html"
 TABLES = ("tables/cells.csv", "tables/records.csv")
@@ -35,6 +36,9 @@ FOLDERS = ("", "tables", "figures")
 
 OURS = re.compile(r"report\.html|tables/[^/\0]+\.(csv|md|tex)|figures/[^/\0]+\.(svg|webp|png)")
 """What a report may have written beside report.md, and so may remove."""
+
+ENTRY = re.compile(r"\b([a-z_]{1,40})/([0-9a-f]{2,64})-([0-9a-f]{2,64})\b")
+"""How tables name an entry of the store."""
 
 REMEDY = "run its suite again: finished work is in the store, and the report is written anew"
 
@@ -49,6 +53,8 @@ def read_suite(folder: Path) -> dict[str, Any]:
         raise Corrupt(f"{file}: {'not JSON' if raw else 'empty'}; {REMEDY}") from None
     if not isinstance(about, dict) or not isinstance(about.get("suite"), str):
         raise Corrupt(f"{file}: does not tell of a suite; {REMEDY}")
+    if fault := misshapen(about):
+        raise Corrupt(f"{file}: {fault}; {REMEDY}")
     if {SEAL, INPUTS, WRITTEN} & set(about) and about.get(SEAL) != _checksum(about):
         raise Corrupt(f"{file}: its checksum differs; {REMEDY}")
     return about
@@ -151,6 +157,19 @@ def verify(folder: Path) -> bool:
 def held(folder: Path) -> list[str]:
     """The files of a folder that suite.json knows, itself among them."""
     return sorted({SUITE, *TABLES, *_noted(read_suite(folder), WRITTEN)})
+
+
+def entries_of(folder: Path) -> set[str]:
+    """Places below the store of the entries that a folder's tables name; none where they cannot be read."""
+    try:
+        about = read_suite(folder)
+        text = b"\n".join(read_table(folder, name, about) for name in TABLES).decode(errors="replace")
+    except (OSError, StoreError):
+        return set()
+    places = set()
+    for kind, key, code in ENTRY.findall(text):
+        places |= {f"{kind}/{key}-{code}", f"{kind}/{key[:2]}/{key}-{code}.json"}
+    return places
 
 
 def check_places(folder: Path) -> None:

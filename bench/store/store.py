@@ -105,6 +105,13 @@ class Store:
         """Whether results can be stored; one that cannot be written is good for reading."""
         return self._refused is None
 
+    def free_mb(self) -> float:
+        """What is free on the store's disk, in MiB; 0 where unknown."""
+        try:
+            return shutil.disk_usage(self.root).free / 2**20
+        except OSError:
+            return 0.0
+
     def find(self, kind: str, key: str, code: str) -> Entry | None:
         """The entry, its checksums verified (each folder's once), or None. Damaged: set aside, said, None."""
         place = self._place(kind, key, code)

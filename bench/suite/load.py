@@ -77,6 +77,10 @@ def load_suite(
     Raises SuiteError with every fault of the file, in any of its profiles; UsageError for a file that
     cannot be opened, a profile that it lacks and a term that fits nothing.
     """
+    for term in only:  # what can be told without a plugin is told before one runs
+        key, equals, values = term.partition("=")
+        if not (key.strip() and equals and values.strip()):
+            raise UsageError(f"--only {term}: write key=value, such as path=linear")
     faults = Faults(str(file))
     root = _root(file, faults)
     for key, entry in root.value.items() if isinstance(root.value, dict) else ():
@@ -376,9 +380,7 @@ def _narrowed(suite: Suite, only: Sequence[str]) -> Suite:
     finder = Finder(suite.cells)
     keep = np.ones(len(suite.cells), dtype=bool)
     for term in only:
-        key, equals, values = term.partition("=")
-        if not equals:
-            raise UsageError(f"--only {term}: write key=value, such as {next(iter(suite.axes), 'seed')}=...")
+        key, _, values = term.partition("=")
         fits = np.zeros(len(suite.cells), dtype=bool)
         for value in split_values(values):
             try:

@@ -4,8 +4,10 @@ A file that is emptied, cut, changed by a bit, deleted, or replaced by a folder,
 again, or refused by name with what to do; never a traceback, a wait or another number, and nothing outside is touched.
 """
 
+import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -13,6 +15,10 @@ from textwrap import dedent
 
 import pandas as pd
 import pytest
+
+from bench.plan import plan
+from bench.report import seal
+from bench.suite import load_suite
 
 SUITE = """
     suite: tiny
@@ -212,3 +218,121 @@ def test_reports_and_entries_travel_together(bench, place, tmp_path):
         assert (tmp_path / "there" / "tiny" / file).read_bytes() == (place / "results" / "tiny" / file).read_bytes()
     said = ended(bench("store", "import", tmp_path / "all.zip", "--results", tmp_path / "there"), 0)
     assert "stays as it is" in said
+
+
+def sealed_again(folder, change):
+    """Change what a run wrote, and seal it as the run would: damage that no checksum shows."""
+    about = seal.read_suite(folder)
+    tables = {name: (folder / name).read_bytes() for name in seal.TABLES}
+    body = {key: value for key, value in about.items() if key not in ("sha256", "inputs", "written")}
+    change(body, tables)
+    seal.write_run(folder, tables, body)
+
+
+def test_a_changed_number_is_found_by_the_store_even_where_it_is_sealed_anew(bench, place):
+    def digit(about, tables):
+        records = pd.read_csv(io.BytesIO(tables["tables/records.csv"]), dtype=str, keep_default_na=False)
+        own = records["metric"] == "wasserstein"
+        last = records.loc[own, "value"].str[-1].astype(int)
+        records.loc[own, "value"] = records.loc[own, "value"].str[:-1] + ((last + 1) % 10).astype(str)
+        tables["tables/records.csv"] = records.to_csv(index=False).encode()
+
+    folder = place / "results" / "tiny"
+    sealed_again(folder, digit)
+    said = ended(bench("report", "tiny", "--results", place / "results"), 1)
+    assert "records.csv: cell 0, wasserstein" in said
+    assert "the store holds" in said
+    assert "run its suite again" in said
+    (place / "results" / "store").rename(place / "elsewhere")
+    said = ended(bench("report", "tiny", "--results", place / "results"), 0)
+    assert "numbers could not be held against the store" in said
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda about: about.update(plugins=["far.py"]), "plugins.0"),
+        (lambda about: about.update(seeds="3"), "seeds"),
+        (lambda about: about.update(claims=[{"claim": "c", "metric": "m", "pairs": [[1]]}]), "claims.0.pairs.0"),
+        (lambda about: about.update(values={"wasserstein": 3}), "values.wasserstein"),
+        (lambda about: about.update(jobs={"train": {"done": "many"}}), "jobs.train.done"),
+        (lambda about: about.pop("axes"), "holds no axes"),
+        (lambda about: about.update(provenance=[]), "provenance"),
+    ],
+)
+def test_a_sealed_body_of_another_shape_is_damage_with_its_place(bench, place, change, words):
+    sealed_again(place / "results" / "tiny", lambda about, tables: change(about))
+    said = ended(bench("report", "tiny", "--results", place / "results"), 1)
+    assert f"suite.json: {words}" in said
+    assert "run its suite again" in said
+    ended(bench("run", place / "tiny.yaml", "--results", place / "results"), 0)
+    ended(bench("report", "tiny", "--results", place / "results"), 0)
+
+
+def kinds_of_file(results):
+    """One file of each kind that a run leaves, by its path without keys, so that a new kind is not missed."""
+    found = {}
+    for file in sorted(path for path in results.rglob("*") if path.is_file()):
+        parts = [re.sub(r"\b[0-9a-f]{12,64}\b|^[0-9a-f]{2}$", "*", part) for part in file.relative_to(results).parts]
+        found.setdefault("/".join(parts), file.relative_to(results))
+    return found
+
+
+def interrupted(place):
+    """Make a finished run one that was killed: its net is trained in part, and a sample half written."""
+    store = place / "results" / "store"
+    train, sample = (next((store / kind).iterdir()) for kind in ("train", "sample"))
+    (store / "partial" / f"train-{train.name}.safetensors").write_bytes(
+        (train / "weights_raw.safetensors").read_bytes()
+    )
+    (store / "failed" / f"train-{train.name}.json").write_text('{"status": "timeout", "reason": "r", "at": 1.0}')
+    sample.rename(store / "staging" / f"sample-{sample.name.partition('-')[0]}-00000000-00000000-1-1-00000000")
+    shutil.rmtree(train)
+    return place
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("killed", [False, True])
+@pytest.mark.parametrize("how", HARMS)
+def test_every_kind_of_file_harmed_by_itself_changes_no_number(bench, finished, tmp_path, how, killed):
+    whole, model = values(finished / "results"), tmp_path / "model"
+    shutil.copytree(finished, model)
+    if killed:
+        interrupted(model)
+    for number, file in enumerate(kinds_of_file(model / "results").values()):
+        place = tmp_path / str(number)
+        shutil.copytree(model, place)
+        before = harm(place / "results" / file, how, tmp_path / f"outside{number}")
+        run = ("run", place / "tiny.yaml", "--results", place / "results")
+        said = ended(bench(*run), 0, 1)
+        if "move it away" in said:
+            harmed = place / "results" / file
+            shutil.rmtree(harmed) if harmed.is_dir() else harmed.unlink(missing_ok=True)
+            ended(bench(*run), 0)
+        pd.testing.assert_frame_equal(values(place / "results"), whole, obj=f"{file}, {how}")
+        assert (tmp_path / f"outside{number}").read_bytes() == before
+        assert ended(bench("report", "tiny", "--results", place / "results"), 0)
+        shutil.rmtree(place)
+
+
+def test_an_input_that_is_damaged_under_way_fails_its_job_and_changes_no_number(run_inline, place, tmp_path):
+    """Between the driver's look and a worker's reading: the worker looks again."""
+    laid, store = plan(load_suite(place / "tiny.yaml"), "here"), tmp_path / "store"
+
+    def damaged(engine):
+        submit = engine.submit
+
+        def damage_then(batch):
+            for file in store.glob("train/*/weights_*.safetensors") if batch[0].kind == "sample" else ():
+                content = bytearray(file.read_bytes())
+                content[-3] ^= 1
+                file.write_bytes(content)
+            submit(batch)
+
+        engine.submit = damage_then
+        return engine
+
+    outcomes = run_inline(laid, store, watched=damaged)
+    ended_so = {outcome.reason for (kind, _), outcome in outcomes.items() if kind == "sample"}
+    assert len(ended_so) == 1
+    assert "changed since it was made; run the suite again" in ended_so.pop()

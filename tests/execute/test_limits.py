@@ -19,9 +19,9 @@ import pytest
 from rich.console import Console
 
 from bench.errors import SuiteError
-from bench.execute.allowance import MACHINE, Allowance
+from bench.execute.allowance import DISK, MACHINE, Allowance
 from bench.execute.server import Server
-from bench.limits import Limit
+from bench.limits import MEANINGS, Limit
 from bench.plan import plan
 from bench.progress import watcher
 from bench.suite import load_suite
@@ -155,6 +155,25 @@ def test_a_cell_that_hangs_in_sampling_is_stopped_and_the_others_are_done(unruly
 def test_a_job_without_progress_is_stopped(unruly):
     cells, _, _ = unruly("--max-still", "0.02", solver="time.sleep(600)")
     only_the_guilty_cell(cells, "timeout", "no sign of progress for 1.2 s", "--max-still 0.02")
+
+
+def test_a_job_that_does_nothing_at_all_is_stopped_without_being_told_to(unruly, monkeypatch):
+    monkeypatch.setattr("bench.execute.allowance.IDLE_SECONDS", 2.0)
+    cells, _, _ = unruly(solver="time.sleep(600)")
+    only_the_guilty_cell(cells, "timeout", "did nothing at all for 2 s", "--max-still")
+    busy = "end = time.monotonic() + 4\nwhile time.monotonic() < end:\n    pass"
+    cells, _, _ = unruly(solver=f"{busy}  # says nothing, but works", status=0)
+    assert set(cells["status"]) == {"ok"}
+
+
+def test_disk_without_bound_is_stopped_with_its_figures(unruly, tmp_path):
+    fill = (
+        "import glob\nplace = max(glob.glob('RESULTS/store/staging/sample-*'), key=os.path.getmtime)\n"
+        "big = open(place + '/big.bin', 'wb')\nwhile True:\n    big.write(bytes(2**20))\n    big.flush()"
+    ).replace("RESULTS", str(tmp_path / "results"))
+    cells, _, _ = unruly("--max-disk", "200 MiB", solver=fill)
+    only_the_guilty_cell(cells, "failed", "of the disk, the limit is 200 MiB", "--max-disk 200 MiB")
+    assert not list((tmp_path / "results" / "store" / "staging").iterdir())
 
 
 def test_memory_without_bound_ends_in_oom_with_its_figures(unruly):
@@ -328,6 +347,45 @@ def test_a_run_that_gets_no_processes_says_so_and_reports(unruly, monkeypatch):
     assert said.count("no worker process can be started") == 1
 
 
+@pytest.mark.long
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts a small disk")
+def test_a_disk_that_fills_at_any_size_loses_nothing_and_the_run_goes_on_with_more_room(bench, tmp_path):
+    """Ten sizes, from one that holds no entry to one that lacks only the report; then the same disk, larger."""
+    suite = dedent(SUITE).replace("plugins: [unruly.py]\nmetrics: [unruly, wasserstein]\n", "")
+    (tmp_path / "unruly.yaml").write_text(suite.replace("unruly, steps", "heun, steps").replace("n: 16", "n: 3000"))
+    run = ("run", tmp_path / "unruly.yaml", "--results")
+
+    def numbers(results):
+        records = pd.read_csv(results / "unruly" / "tables" / "records.csv", keep_default_na=False)
+        return records.loc[~records["metric"].str.contains("seconds"), ["cell", "metric", "value", "status"]]
+
+    assert bench(*run, tmp_path / "whole").returncode == 0
+    needed = sum(path.stat().st_blocks * 512 for path in (tmp_path / "whole").rglob("*") if path.is_file())
+    ends = []
+    for tenth in range(10):
+        disk = tmp_path / f"disk{tenth}"
+        disk.mkdir()
+        size = int(needed * (0.1 + 0.1 * tenth)) // 1024 + 64
+        if subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}k", "none", disk], check=False).returncode:
+            pytest.skip("no small disk can be mounted here")
+        try:
+            done = bench(*run, disk)
+            said = done.stdout + done.stderr
+            ends.append(done.returncode)
+            assert "Traceback" not in said
+            assert done.returncode in (0, 1), said
+            assert said.count("No space left") <= 2, "once for the run, once for its report"
+            assert done.returncode == 0 or "No space left" in said, said
+            subprocess.run(["mount", "-o", "remount,size=64m", disk], check=True)
+            done = bench(*run, disk)
+            assert done.returncode == 0, done.stdout + done.stderr
+            pd.testing.assert_frame_equal(numbers(disk), numbers(tmp_path / "whole"))
+            assert bench("store", "verify", "--results", disk).returncode == 0
+        finally:
+            subprocess.run(["umount", "-l", disk], check=True)
+    assert ends[:8] == [1] * 8, ends
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounts a small disk")
 def test_a_full_disk_ends_the_run_in_one_sentence(bench, tmp_path):
     (tmp_path / "disk").mkdir()
@@ -381,13 +439,18 @@ def test_limits_by_default_follow_a_jobs_past_and_change_no_key(tmp_path):
         def seconds(self, group):
             return {"short": [1.0, 2.0, 3.0], "long": [100.0]}.get(group, [])
 
+        def free_mb(self):
+            return 5000.0
+
     allowance = Allowance({}, Past(), 2)
     limits = {group: allowance.of(SimpleNamespace(group=group)) for group in ("short", "long", "new")}
     assert limits["short"]["seconds"][0] == 600
     assert limits["long"]["seconds"][0] == 2000
     assert "seconds" not in limits["new"]
     assert limits["new"]["memory"][1] == MACHINE
-    lifted = Allowance({key: Limit(math.inf, "me") for key in ("minutes", "memory")}, Past(), 2)
+    assert limits["new"]["disk"] == (2500.0, DISK)
+    assert limits["new"]["idle"][0] == 600
+    lifted = Allowance({key: Limit(math.inf, "me") for key in MEANINGS}, Past(), 2)
     assert lifted.of(SimpleNamespace(group="long")) == {}
     keys = []
     for text in ("", "limits: {minutes: 1, memory: 9}\n"):
