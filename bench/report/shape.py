@@ -73,6 +73,7 @@ class About(TypedDict, total=False):
     plugins: list[Plugin]
     metrics: list[str]
     values: dict[str, Value]
+    terms: dict[str, str]
     provenance: dict[str, Plain | dict[str, Plain]]
     notices: list[str]
     command: str
