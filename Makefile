@@ -53,5 +53,5 @@ $(RUN):
 	@touch $@
 
 $(DEV): $(RUN)
-	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev,peers]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev,peers,ray,slurm]'
 	@touch $@

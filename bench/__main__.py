@@ -11,9 +11,9 @@ def main() -> None:
 
     try:
         signal.signal(signal.SIGTERM, _interrupt)
-        from bench.cli_settle import main as command_line
+        from bench import cli
 
-        command_line()
+        cli.main()
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         raise SystemExit(130) from None

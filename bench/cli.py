@@ -2,50 +2,43 @@
 
 from __future__ import annotations
 
-import shlex
-import signal
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench import __version__, cli_components, cli_store
+from bench import __version__, cli_components, cli_runs, cli_settle, cli_store
+from bench.cli_results import command, folder_of, publish, say_lost, terminated_as_interrupted, verdict
+from bench.cli_suites import (
+    AllowOption,
+    OnlyOption,
+    ProfileOption,
+    ResultsDir,
+    Suites,
+    device_named,
+    gpu_name,
+    lay_out,
+    load,
+    provenance_here,
+    say_notices,
+    store_of,
+    suite_file,
+)
 from bench.console import FAILED, INTERRUPTED, OK, WRONG, err, out
-from bench.errors import BenchError, ComponentError, Corrupt, StoreError, SuiteError, UsageError
+from bench.errors import BenchError, ComponentError, StoreError, SuiteError, UsageError
 from bench.words import duration, unknown
 
 if TYPE_CHECKING:
-    from bench.execute import Engine, Results
+    from bench.execute import Engine
     from bench.limits import Limits
-    from bench.plan import Plan
-    from bench.store import Store
     from bench.suite import Suite
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 app.add_typer(cli_components.app)
+app.add_typer(cli_runs.app)
+app.add_typer(cli_settle.app)
 app.add_typer(cli_store.app, name="store")
-
-Suites = Annotated[list[str], typer.Argument(metavar="SUITE...", help="suite files, or names under suites/")]
-ResultsDir = Annotated[Path, typer.Option("--results", metavar="DIR", help="where results go")]
-ProfileOption = Annotated[str | None, typer.Option("--profile", help="a profile of the suite, such as smoke")]
-OnlyOption = Annotated[
-    list[str] | None,
-    typer.Option("--only", metavar="FACTOR=VALUE", help="run these cells only; may be repeated"),
-]
-
-AllowOption = Annotated[
-    list[Path] | None,
-    typer.Option(
-        "--allow-plugin",
-        metavar="PATH",
-        help="run plugins that lie here, outside the suite's folder; may be repeated",
-    ),
-]
 
 
 @app.callback(invoke_without_command=True)
@@ -79,6 +72,13 @@ def run(
     memory: Annotated[
         str | None, typer.Option("--max-memory", metavar="MIB", help="stop a job that takes more; or such as 4GB")
     ] = None,
+    engine: Annotated[str, typer.Option("--engine", help="who does the work: local, ray or slurm")] = "local",
+    address: Annotated[
+        str | None, typer.Option("--address", metavar="HOST:PORT", help="the Ray cluster; none: one on this machine")
+    ] = None,
+    slurm: Annotated[
+        list[str] | None, typer.Option("--slurm", metavar="KEY=VALUE", help="what to ask Slurm for; may be repeated")
+    ] = None,
     allow: AllowOption = None,
 ) -> None:
     """Run suites: do what is missing, then write tables, figures and the report."""
@@ -86,14 +86,14 @@ def run(
         raise UsageError(f"--stale: no choice {stale!r}; known: redo, keep")
     limits = _limits(minutes=minutes, still=still, memory=memory)
     for name in suites:
-        _suite_file(name)  # a misspelt name is told at once
-    from bench.execute import LocalEngine
+        suite_file(name)  # a misspelt name is told at once
+    from bench.execute.engines import engine_named
 
-    engine = LocalEngine(workers)
-    engine.warm_up()  # loads torch in the fork server while this process loads it too
+    place = engine_named(engine, workers, address, slurm or [], results)
+    place.warm_up()  # loads torch in the fork server while this process loads it too
     status = OK
-    for suite in [_load(name, profile, only, allow) for name in suites]:
-        status = max(status, _run(suite, engine, device, results, stale == "keep", fail_fast, bool(only), limits))
+    for suite in [load(name, profile, only, allow) for name in suites]:
+        status = max(status, _run(suite, place, device, results, stale == "keep", fail_fast, bool(only), limits))
         if status == INTERRUPTED:
             break
     raise typer.Exit(status)
@@ -113,9 +113,9 @@ def plan(
     from bench.execute.driver import look_up
     from bench.kinds import KINDS
 
-    for suite in [_load(name, profile, only, allow) for name in suites]:
-        store, provenance = _store(results), _provenance()
-        laid = _plan(suite, provenance, _device("auto"))
+    for suite in [load(name, profile, only, allow) for name in suites]:
+        store, provenance = store_of(results), provenance_here()
+        laid = lay_out(suite, provenance, device_named("auto"))
         found = look_up(laid, store)
         excluded = sum(exclusion.count for exclusion in suite.exclusions)
         out.print(f"{suite.name}: {suite.question}")
@@ -139,7 +139,7 @@ def plan(
             out.print("  no past records to estimate the time from")
         else:
             out.print("  nothing to do")
-        _say_notices(store)
+        say_notices(store)
         for reason in sorted(set(laid.refused.values())):
             count = sum(1 for r in laid.refused.values() if r == reason)
             out.print(f"  refused: {count} cells: {reason}")
@@ -206,33 +206,35 @@ def _run(
     from bench.progress import watcher
 
     began = time.monotonic()
-    place = _device(device)
-    folder = _folder(results, suite, "only" if partial else None)
-    store, provenance = _store(results), _provenance()
-    if gpu := _gpu(place):
+    place = device_named(device, engine.has_gpu)
+    folder = folder_of(results, suite, "only" if partial else None)
+    store, provenance = store_of(results), provenance_here()
+    if gpu := gpu_name(place):
         provenance["gpu"] = gpu
     store.sweep()
-    laid = _plan(suite, provenance, place)
+    laid = lay_out(suite, provenance, place, engine.machine)
     out.print(f"{suite.name}: {len(suite.cells)} cells on {place}")
-    with watcher(out, laid, Estimator(store), engine.slots) as watching, _terminated_as_interrupted():
+    with watcher(out, laid, Estimator(store), engine.slots) as watching, terminated_as_interrupted():
         done = execute(
             laid, store, engine, watching, device=place, plugins=suite.tables.loaded, provenance=provenance,
             keep_stale=keep_stale, fail_fast=fail_fast, limits={**suite.limits, **limits},
         )  # fmt: skip
     if done.error:
         err.print(done.error)
+    if done.shared:
+        out.print(f"{done.shared} jobs were done meanwhile by other processes on this store")
     cells = records.cells_table(suite, laid, done)
     table = records.records_table(suite, laid, done, cells)
-    about = records.page(suite, done, provenance, _command(), time.monotonic() - began)
+    about = records.page(suite, done, provenance, command(), time.monotonic() - began)
     try:
-        _publish(folder, store, cells, table, about)
+        publish(folder, store, cells, table, about)
     except StoreError as error:
         if not done.error:
             raise
         err.print(f"no report was written either: {error}")
         return FAILED
-    _say_lost(table, cells)
-    return _verdict(done, cells, table)
+    say_lost(table, cells)
+    return verdict(done, cells, table)
 
 
 def _limits(**texts: str | None) -> Limits:
@@ -247,157 +249,6 @@ def _limits(**texts: str | None) -> Limits:
         except ValueError as error:
             raise UsageError(f"{option(key)}: {error}") from error
     return limits
-
-
-def _folder(results: Path, suite: Suite, ending: str | None) -> Path:
-    """Where a run's report goes; `ending`: what tells a special run from a plain one. Raises UsageError where the
-    report of another suite or profile stands.
-    """
-    from bench.report import seal
-    from bench.store import disk
-
-    folder = results / "-".join(filter(None, (suite.name, suite.profile, ending)))
-    with disk(folder, "read what stands there"):
-        seal.check_places(folder)
-        try:
-            there = seal.read_suite(folder.absolute())
-        except (FileNotFoundError, Corrupt):
-            return folder  # it is written anew
-    if (there.get("suite"), there.get("profile")) != (suite.name, suite.profile):
-        other = f"suite {there.get('suite')}" + (f", profile {there['profile']}" if there.get("profile") else "")
-        raise UsageError(f"{folder}: holds the report of {other}; rename this suite or give --results another folder")
-    return folder
-
-
-def _publish(folder: Path, store: Store, cells: Any, table: Any, about: dict[str, Any]) -> None:
-    """Write the tables, and the report only where something in them is new."""
-    from bench import records, verdicts
-    from bench.report import headline_text, write_report
-    from bench.report.results import load_results
-    from bench.store import disk
-
-    if records.is_current(folder, cells, table, about):
-        out.print("nothing new; the report stands as it is")
-    else:
-        with disk(folder, "write the report"):
-            records.write(folder, cells, table, about)
-            written = write_report(folder, store.root)
-        for text in written.warnings:
-            err.print(f"warning: {text}")
-    out.print(headline_text(folder, out.width if out.is_terminal else 160))
-    out.print(f"{verdicts.answer(load_results(folder))}\n")
-    out.print(f"report: {folder / 'report.md'}")
-
-
-def _say_lost(table: Any, cells: Any) -> None:
-    """Scores that no cell has, though cells are well: asked of data that they do not fit, or without their weights."""
-    well = table[table["cell"].isin(cells.loc[cells["status"] == "ok", "cell"]) & (table["status"] == "skipped")]
-    lost = well[~well["metric"].isin(table.loc[table["value"].notna(), "metric"])]
-    for reason, names in lost[lost["reason"] != ""].groupby("reason")["metric"]:
-        err.print(f"{', '.join(dict.fromkeys(names))}: no value in any cell: {reason}")
-
-
-def _verdict(done: Results, cells: Any, table: Any) -> int:
-    """Exit status, and in words what went wrong: cells without samples, and values that good cells lack."""
-    counts = cells["status"].value_counts()
-    bad = {status: int(n) for status, n in counts.items() if status not in {"ok", "skipped"}}
-    if skipped := int(counts.get("skipped", 0)):
-        reasons = sorted(set(cells.loc[cells["status"] == "skipped", "reason"]))
-        out.print(f"{skipped} cell{'' if skipped == 1 else 's'} skipped: " + "; ".join(reasons))
-    if done.error:
-        err.print("the run ended early; what was finished is stored, and the same command goes on from there")
-        return FAILED
-    if done.interrupted:
-        return INTERRUPTED
-    if bad:
-        text = ", ".join(f"{n} {status}" for status, n in bad.items())
-        err.print(f"{text} of {len(cells)} cells; the report says why")
-    well = table["cell"].isin(cells.loc[cells["status"] == "ok", "cell"])
-    lost = table[well & ~table["status"].isin(["ok", "skipped"])]
-    for metric, rows in lost.groupby("metric", sort=False):
-        told = "; ".join(dict.fromkeys(rows["reason"]))
-        err.print(f"{metric}: no value in {len(rows)} of {len(cells)} cells: {told}")
-    return FAILED if bad or len(lost) else OK
-
-
-def _suite_file(name: str) -> Path:
-    """A suite by file, or by name under suites/. Raises UsageError where there is neither."""
-    file = Path(name)
-    if file.suffix or file.exists():
-        return file
-    file = Path("suites") / f"{name}.yaml"
-    if not file.exists():
-        raise UsageError(unknown("suite", name, sorted(path.stem for path in Path("suites").glob("*.yaml"))))
-    return file
-
-
-def _load(name: str, profile: str | None, only: list[str] | None, allow: list[Path] | None) -> Suite:
-    from bench.suite import load_suite
-
-    return load_suite(_suite_file(name), profile, tuple(only or ()), tuple(allow or ()), err.print)
-
-
-def _plan(suite: Suite, provenance: dict[str, Any], device: str) -> Plan:
-    from bench.plan import plan as lay_out
-
-    return lay_out(suite, f"{provenance['cpu']}/{provenance['cores']}/{device}/{_gpu(device)}")
-
-
-def _store(results: Path) -> Store:
-    from bench.store import Store, fault
-
-    return Store(results / "store", fault)
-
-
-def _say_notices(store: Store) -> None:
-    for text in store.notices:
-        err.print(f"note: {text}")
-
-
-def _provenance() -> dict[str, Any]:
-    from bench.store import provenance
-
-    return provenance(Path(__file__).parent.parent)
-
-
-def _device(name: str) -> str:
-    """The device that jobs get. Raises UsageError where it is not there."""
-    import torch
-
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise UsageError(f"--device: no device {name!r}; use auto, cpu, cuda or cuda:0") from error
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise UsageError(f"--device {name}: torch sees no CUDA device here; use --device cpu")
-    return name
-
-
-def _gpu(device: str) -> str:
-    import torch
-
-    return torch.cuda.get_device_name(device) if device.startswith("cuda") else ""
-
-
-def _command() -> str:
-    return shlex.join(["bench", *sys.argv[1:]])
-
-
-@contextmanager
-def _terminated_as_interrupted() -> Iterator[None]:
-    """SIGTERM ends a run as Ctrl-C does: what is finished stays, nothing is left running."""
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        """What Ctrl-C raises."""
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def main() -> None:

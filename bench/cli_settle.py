@@ -12,8 +12,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 import typer
 
-from bench import cli
-from bench.cli import AllowOption, ProfileOption, ResultsDir
+from bench.cli_results import command, folder_of, publish, say_lost, terminated_as_interrupted, verdict
+from bench.cli_suites import (
+    AllowOption,
+    ProfileOption,
+    ResultsDir,
+    device_named,
+    gpu_name,
+    lay_out,
+    load,
+    provenance_here,
+    store_of,
+)
 from bench.console import FAILED, INTERRUPTED, err, out
 from bench.errors import UsageError
 from bench.words import duration, unknown
@@ -28,11 +38,13 @@ if TYPE_CHECKING:
     from bench.store import Store
     from bench.suite import Suite
 
+app = typer.Typer()
+
 ENDING = "settled"
 """Of the folder's name: what was looked at after every seed never stands where fixed numbers of seeds do."""
 
 
-@cli.app.command()
+@app.command()
 def settle(
     suite: Annotated[str, typer.Argument(metavar="SUITE", help="a suite file, or a name under suites/")],
     claim: Annotated[
@@ -61,13 +73,13 @@ def settle(
     began = time.monotonic()
     engine = LocalEngine(workers)
     engine.warm_up()
-    plain = cli._load(suite, profile, None, allow)
+    plain = load(suite, profile, None, allow)
     if not plain.claims:
         raise UsageError(f"{suite}: no claims to settle; write `claims: ...`, or run it with: bench run {suite}")
     asked = _asked(plain, claim)
     order = list(dict.fromkeys((*plain.seeds, *range(most + len(plain.seeds)))))[:most]
     full = load_suite(plain.file, profile, allow=tuple(allow or ()), seeds=order)
-    run = _Run(full, engine, cli._device(device), results, order)
+    run = _Run(full, engine, device_named(device, engine.has_gpu), results, order)
     status = run.rounds(asked, math.inf if minutes is None else began + 60 * minutes)
     raise typer.Exit(status)
 
@@ -89,12 +101,12 @@ class _Run:
 
     def __init__(self, full: Suite, engine: Engine, device: str, results: Path, order: Sequence[int]) -> None:
         self.full, self.engine, self.device, self.results, self.order = full, engine, device, results, order
-        self.store: Store = cli._store(results)
-        self.provenance = cli._provenance()
-        if gpu := cli._gpu(device):
+        self.store: Store = store_of(results)
+        self.provenance = provenance_here()
+        if gpu := gpu_name(device):
             self.provenance["gpu"] = gpu
         self.store.sweep()
-        self.folder = cli._folder(results, full, ENDING)
+        self.folder = folder_of(results, full, ENDING)
         place = {seed: i for i, seed in enumerate(order)}
         self.position = np.asarray([place[int(seed)] for seed in full.cells.seed])
         self.seconds = 0.0
@@ -122,8 +134,9 @@ class _Run:
         self.say(about, found, decisions)
         taken = self.looked(found, decisions, taken)
         done, cells, table, about = self.do(taken)
-        cli._publish(self.folder, self.store, cells, table, about)
-        return cli._verdict(done, cells, table)
+        publish(self.folder, self.store, cells, table, about)
+        say_lost(table, cells)
+        return verdict(done, cells, table)
 
     def do(self, taken: np.ndarray[Any, Any]) -> tuple[Done, pd.DataFrame, pd.DataFrame, dict[str, Any]]:
         """Do what is missing of the claims' cells with so many seeds each, and what records say of it."""
@@ -138,8 +151,8 @@ class _Run:
             pairs = np.asarray(claim.pairs, dtype=int).reshape(-1, 2)
             keep[pairs[self.position[pairs[:, 0]] < seeds]] = True
         suite = kept(self.full, keep)
-        laid = cli._plan(suite, self.provenance, self.device)
-        with watcher(out, laid, Estimator(self.store), self.engine.slots) as watching, cli._terminated_as_interrupted():
+        laid = lay_out(suite, self.provenance, self.device, self.engine.machine)
+        with watcher(out, laid, Estimator(self.store), self.engine.slots) as watching, terminated_as_interrupted():
             done = execute(
                 laid, self.store, self.engine, watching, device=self.device, plugins=suite.tables.loaded,
                 provenance=self.provenance, limits=suite.limits,
@@ -147,7 +160,7 @@ class _Run:
         cells = records.cells_table(suite, laid, done)
         table = records.records_table(suite, laid, done, cells)
         self.seconds += time.monotonic() - began
-        about = records.page(suite, done, self.provenance, cli._command(), self.seconds)
+        about = records.page(suite, done, self.provenance, command(), self.seconds)
         return done, cells, table, {**about, "settled": {"max_seeds": len(self.order)}}
 
     def decide(
@@ -194,8 +207,3 @@ class _Run:
             decision = replace(one, verdict="undecided") if withheld(each, one) else one
             out.print(f"{claim['claim']}: {sentence(claim, each, decision, len(decisions))}")
         out.print(f"settled in {duration(self.seconds)}")
-
-
-def main() -> None:
-    """The command line with this command, too."""
-    cli.main()

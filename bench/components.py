@@ -145,12 +145,12 @@ class Tables:
         for entry in entry_points(group="flowbench"):
             self._add(entry.load(), f"entry point {entry.name}")
         self.loaded: dict[str, str] = {}
-        """The module that each plugin file was, by content: a worker must find the same."""
+        """What each plugin file and its neighbours held: a worker must find the same."""
         for plugin in plugins:
             bundle = read_plugin(plugin) if isinstance(plugin, str) else plugin
             file = plugin if isinstance(plugin, str) else plugin.file
             module = load_plugin(bundle, file)
-            self.loaded[file] = module.__name__
+            self.loaded[file] = bundle.content
             self._add(module, file)
 
     @property

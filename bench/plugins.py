@@ -26,7 +26,8 @@ from pathlib import Path
 from weakref import WeakKeyDictionary
 
 from bench.errors import ComponentError
-from bench.foreign import read_foreign
+from bench.files import checksum
+from bench.foreign import open_foreign, read_foreign
 from bench.neighbours import MOST_BYTES, Found, Search, mapped
 from bench.syntax import plain_text
 
@@ -42,8 +43,12 @@ class Bundle:
     """The name of the plugin's module."""
     spelled: str
     """The same without the hash, which any comment and a move of the folder would change."""
+    content: str
+    """Hash of what all its files hold, wherever they lie."""
     search: Search
     private: dict[str, Found]
+    data: dict[Path, str]
+    """Files that it reads, by its own word (`files = ("points.npy",)`), with the SHA-256 of each."""
 
     @property
     def beside(self) -> str:
@@ -54,6 +59,7 @@ class Bundle:
     def sha256(self) -> str:
         """What these files hold: of a plugin alone that file's own hash, else of a list of all, as sha256sum has it."""
         lines = [f"{hashlib.sha256(found.source).hexdigest()}  {name}" for name, found in sorted(self._all.items())]
+        lines += [f"{held}  {path.name}" for path, held in sorted(self.data.items())]
         return lines[0][:64] if len(lines) == 1 else hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
     @property
@@ -63,8 +69,8 @@ class Bundle:
 
     @property
     def files(self) -> list[Path]:
-        """The plugin and its neighbours, links followed."""
-        return [found.path.resolve() for found in self.private.values() if found.path]
+        """The plugin, its neighbours and the data that it reads, links followed."""
+        return [found.path.resolve() for found in self.private.values() if found.path] + list(self.data)
 
     @functools.cached_property
     def _all(self) -> dict[str, Found]:
@@ -75,6 +81,7 @@ class Bundle:
     def code(self) -> str:
         """Hash of all files without comments and docstrings; where they lie does not matter."""
         lines = [f"{self.spelled}:{name}:{_plain(found)}" for name, found in sorted(self._all.items())]
+        lines += [f"{self.spelled}:{path.name}:{held}" for path, held in sorted(self.data.items())]
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
     @property
@@ -102,13 +109,16 @@ def read_plugin(file: str) -> Bundle:
         private = search.beside(Found(path, source))
         content = [f"{name}:{hashlib.sha256(found.source).hexdigest()}" for name, found in sorted(private.items())]
         content += [f"{name}:{_plain(found)}" for name, found in sorted(search.elsewhere(private).items())]
+        data = _data(file, private)
+        content += [f"{path.name}:{held}" for path, held in sorted(data.items())]
     except OSError as error:
         raise ComponentError(f"{file}: what it imports cannot be read: {error.filename}: {error.strerror}") from error
     except (RecursionError, MemoryError) as error:
         raise ComponentError(f"{file}: nested too deeply to be read as Python") from error
-    digest = hashlib.sha256("\n".join([str(path), *content]).encode()).hexdigest()[:12]
+    held = hashlib.sha256("\n".join(content).encode()).hexdigest()
+    digest = hashlib.sha256(f"{path}\n{held}".encode()).hexdigest()[:12]
     spelled = PLUGIN + re.sub(r"\W", "_", path.stem)
-    return Bundle(f"{spelled}_{digest}", spelled, search, private)
+    return Bundle(f"{spelled}_{digest}", spelled, held, search, private, data)
 
 
 def load_plugin(plugin: str | Bundle, shown: str = "") -> types.ModuleType:
@@ -139,7 +149,7 @@ def bundle_of(module: str) -> Bundle:
         )
     path = Path(file)
     found = Found(path, path.read_bytes(), package=path.stem == "__init__")
-    return Bundle(module, module, Search(None, top), {module: found})
+    return Bundle(module, module, "", Search(None, top), {module: found}, {})
 
 
 def claim(cls: type, module: types.ModuleType) -> None:
@@ -151,6 +161,51 @@ def claim(cls: type, module: types.ModuleType) -> None:
 def home(cls: type) -> str:
     """The module whose code made a class."""
     return _MADE.get(cls, cls.__module__)
+
+
+def _data(file: str, private: dict[str, Found]) -> dict[Path, str]:
+    """The data files that a plugin or a neighbour names, `files = ("points.npy",)` in it or in a class of it."""
+    found: dict[Path, str] = {}
+    for each in private.values():
+        for name in _named(each.tree) if each.tree and each.path else ():
+            assert each.path is not None
+            path = each.path.parent / name
+            if Path(name).is_absolute() or ".." in Path(name).parts:
+                raise ComponentError(
+                    f"{file}: files names {name!r}; data lie below the plugin's folder, named from there"
+                )
+            try:
+                with open_foreign(path) as opened:
+                    found[path.resolve()] = checksum(opened)
+            except OSError as error:
+                said = error.strerror or error
+                raise ComponentError(f"{path}: named by the plugin's `files`, and cannot be read: {said}") from error
+    return found
+
+
+def _named(tree: ast.Module) -> list[str]:
+    """What a module or its classes assign to `files`, where it is written out."""
+    names: list[str] = []
+    for body in (tree.body, *(each.body for each in tree.body if isinstance(each, ast.ClassDef))):
+        for each in body:
+            targets = (
+                each.targets
+                if isinstance(each, ast.Assign)
+                else [each.target]
+                if isinstance(each, ast.AnnAssign)
+                else []
+            )
+            if _texts(each) and any(isinstance(target, ast.Name) and target.id == "files" for target in targets):
+                names += _texts(each)
+    return names
+
+
+def _texts(statement: ast.stmt) -> list[str]:
+    """The texts that an assignment gives, as one, a tuple or a list of them; none where it computes them."""
+    value = getattr(statement, "value", None)
+    items = value.elts if isinstance(value, ast.Tuple | ast.List) else [value]
+    texts = [item.value for item in items if isinstance(item, ast.Constant) and isinstance(item.value, str)]
+    return texts if len(texts) == len(items) else []
 
 
 def _plain(found: Found) -> str:

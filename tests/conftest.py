@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import cli_settle
+from bench import cli
 from bench.execute import Ended, Progressed, Started, child, execute
 from bench.execute.together import do_together
 from bench.kinds import KINDS
@@ -32,7 +32,7 @@ def bench():
         sys.argv = ["bench", *map(str, arguments)]
         try:
             with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as ended:
-                cli_settle.main()
+                cli.main()
         finally:
             sys.argv = before
         return subprocess.CompletedProcess(sys.argv, ended.value.code, out.getvalue(), err.getvalue())

@@ -130,6 +130,15 @@ def load(known: IdxSet, part: Part) -> Pictures:
     return _load(known, part, _places(known))
 
 
+def found(known: IdxSet) -> list[Path]:
+    """The four files where they all lie here, raw or as .gz, without a look inside; else none. Fetches nothing."""
+    files = []
+    for file in known.files:
+        ways = (place.folder / name for place in _places(known) for name in (file.name, f"{file.name}.gz"))
+        files += [path for path in ways if path.is_file()][:1]
+    return files if len(files) == len(known.files) else []
+
+
 def cache_folder(known: IdxSet) -> Path:
     """Where fetched files are kept: $XDG_CACHE_HOME/flowbench/<name>, by default under ~/.cache."""
     given = Path(os.environ.get("XDG_CACHE_HOME", ""))

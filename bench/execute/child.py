@@ -20,7 +20,7 @@ import torch
 from bench.execute import tree
 from bench.execute.logs import logged, note, own_descriptors, peak_mb
 from bench.execute.protocol import Work
-from bench.execute.task import Send, WorkTask, do, explain
+from bench.execute.task import Send, WorkTask, device_about, do, explain
 from bench.execute.together import do_together
 from bench.kinds import KINDS
 
@@ -46,6 +46,8 @@ def _do_batch(pipe: Connection) -> None:
             os._exit(1)
         pipe.send_bytes(json.dumps(message).encode())
 
+    for work in batch:  # of one batch all have the same
+        os.environ.update(work.environment)
     if batch and KINDS[batch[0].kind].together == "as one":
         do_together(batch, send)
         return
@@ -65,7 +67,13 @@ def attempt(work: Work, send: Send) -> dict[str, Any]:
     except Exception as error:
         status, reason = explain(error)
         note(work, error)
-    meta = {"seconds": time.perf_counter() - began, "started": started, "peak_mb": peak_mb(), **meta}
+    meta = {
+        "seconds": time.perf_counter() - began,
+        "started": started,
+        "peak_mb": peak_mb(),
+        **device_about(work),
+        **meta,
+    }
     return {"event": "ended", "job": work.id, "status": status, "reason": reason, "meta": meta}
 
 

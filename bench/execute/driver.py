@@ -11,6 +11,7 @@ from typing import Any
 from bench.errors import EngineError, StoreError
 from bench.execute.allowance import Allowance
 from bench.execute.protocol import Ended, Engine, Noticed, Observer, Outcome, Progressed, Returned, Started, Work
+from bench.execute.sharing import Sharing
 from bench.kinds import KINDS
 from bench.limits import Limits
 from bench.plan import Job, JobId, Plan
@@ -30,6 +31,8 @@ class Results:
     outcomes: dict[JobId, Outcome] = field(default_factory=dict)
     interrupted: bool = False
     error: str = ""
+    shared: int = 0
+    """Jobs that were missing at the start, and that other drivers did meanwhile."""
 
     def count(self, kind: str, *, stored: bool | None = None) -> int:
         """Jobs of a kind that have a result: all of them, those found in the store, or those done now."""
@@ -100,6 +103,7 @@ def execute(
     finally:
         engine.stop()
         run.sweep()
+        run.leave()
     return run.results
 
 
@@ -130,6 +134,7 @@ class _Run:
         self.plan, self.store, self.engine, self.observer = plan, store, engine, observer
         self.device, self.plugins, self.provenance, self.fail_fast = device, plugins, provenance, fail_fast
         self.allowance = allowance
+        self.sharing = Sharing(store)
         self.results = Results()
         self.queues: dict[str, deque[JobId]] = {kind: deque() for kind in KINDS}
         self.waits: dict[JobId, int] = {}
@@ -143,6 +148,8 @@ class _Run:
         outcomes = self.results.outcomes
         self.observer.looked_up(outcomes)
         missing = [job for job in self.plan.jobs.values() if job.id not in outcomes]
+        if missing:
+            self.sharing.open()
         for job in missing:
             open_inputs = [i for i in job.inputs.values() if i not in outcomes]
             self.waits[job.id] = len(open_inputs)
@@ -150,25 +157,52 @@ class _Run:
                 self.dependents[upstream].append(job.id)
             if not open_inputs:
                 self.queues[job.kind].append(job.id)
-        while self.flying or any(self.queues.values()):
+        while self.flying or any(self.queues.values()) or self.sharing.elsewhere:
             self._hand_out()
             for event in self.engine.events(timeout=0.2):
                 self._take(event)
+            for job, outcome in self.sharing.come_back():
+                self._come_back(job, outcome)
+            for text in self.sharing.waits_for(busy=bool(self.flying)):
+                self.observer.notice(text)
             self.observer.waiting()
 
     def _hand_out(self) -> None:
         while self.engine.free > 0:
-            batch = self._next_batch()
-            if not batch:
+            chosen = self._next_batch()
+            if not chosen:
                 return
-            self.flying.update(batch)
-            self.engine.submit([self._work(self.plan.jobs[job]) for job in batch])
+            batch = [job for job in chosen if self._take_on(self.plan.jobs[job])]
+            if batch:
+                self.flying.update(batch)
+                self.engine.submit([self._work(self.plan.jobs[job]) for job in batch])
+
+    def _take_on(self, job: Job) -> bool:
+        """Claim a job that is to be done now, unless another driver has it in hand or has done it meanwhile."""
+        if not self.sharing.take(job):
+            return False
+        entry = self.store.find(job.kind, job.key, job.code)
+        if entry is None:
+            return True
+        self.results.shared += 1
+        self._settle(job.id, Outcome("ok", entry=entry, stored=True))
+        return False
+
+    def _come_back(self, job: Job, outcome: Outcome | None) -> None:
+        """A job that another driver had: its end, or back into the queue where it has none."""
+        if job.id in self.results.outcomes:
+            return  # cancelled meanwhile
+        if outcome is None:
+            self.queues[job.kind].append(job.id)
+        else:
+            self.results.shared += 1
+            self._settle(job.id, outcome)
 
     def _next_batch(self) -> list[JobId]:
         """The first kind that has something to do; what must be alone all at once, when nothing else is left."""
         for kind in KINDS.values():
             queue = self.queues[kind.name]
-            if not queue or (kind.alone and self.flying):
+            if not queue or (kind.alone and (self.flying or not self.sharing.may_time())):
                 continue
             if kind.alone:
                 return self._stopwatches()
@@ -223,7 +257,9 @@ class _Run:
         if isinstance(event, Started):
             self.observer.started(self.plan.jobs[event.job])
         elif isinstance(event, Progressed):
-            self.observer.progressed(self.plan.jobs[event.job], event)
+            job = self.plan.jobs[event.job]
+            self.sharing.progress(job, event.done, event.total)
+            self.observer.progressed(job, event)
         elif isinstance(event, Noticed):
             self.observer.notice(event.text)
         elif isinstance(event, Returned):
@@ -247,6 +283,7 @@ class _Run:
             raise StoreError(event.reason)
         if event.status != "ok":
             log = self.store.keep_log(self.staging[job.id], job.kind, job.key, job.code)
+            self.store.note_failure(job.kind, job.key, job.code, event.status, event.reason)
             self._drop_staging(event.job)
             return Outcome(event.status, event.reason, log)
         about = {
@@ -278,6 +315,9 @@ class _Run:
 
         Only then: what stands on the culprit is told of the culprit and not of the stop.
         """
+        self.sharing.release(self.plan.jobs[job])
+        if KINDS[job[0]].alone and not any(KINDS[kind].alone for kind, _ in self.flying):
+            self.sharing.timed()
         self._spread(job, outcome)
         if self.fail_fast and outcome.status not in {"ok", "skipped", "cancelled"}:
             self.engine.stop()
@@ -301,6 +341,7 @@ class _Run:
     def cancel(self, reason: str) -> None:
         """Mark everything without an outcome as cancelled."""
         self.flying.clear()
+        self.sharing.elsewhere.clear()
         for queue in self.queues.values():
             queue.clear()
         for job in self.plan.jobs:
@@ -310,6 +351,13 @@ class _Run:
         folder = self.staging.pop(job, None)
         if folder is not None:
             self.store.discard(folder)
+
+    def leave(self) -> None:
+        """Let all claims go."""
+        try:
+            self.sharing.close()
+        except StoreError as error:
+            self.observer.notice(str(error))
 
     def sweep(self) -> None:
         """Remove what the jobs in flight had written."""

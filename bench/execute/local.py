@@ -17,7 +17,7 @@ from multiprocessing.connection import wait
 
 from bench.execute import child, tree
 from bench.execute.logs import cut_log
-from bench.execute.protocol import Ended, Event, Noticed, Progressed, Returned, Started, Work
+from bench.execute.protocol import Ended, Event, Noticed, Progressed, Returned, Started, Work, heard
 from bench.execute.server import TRIES, Server
 from bench.execute.watch import POLL_SECONDS, Watched, excess
 from bench.kinds import KINDS
@@ -36,6 +36,16 @@ class LocalEngine:
     def warm_up(self) -> None:
         """Start the fork server, which loads torch meanwhile; returns at once."""
         self._server.warm_up()
+
+    machine = ""
+    """Times are taken here."""
+
+    @property
+    def has_gpu(self) -> bool:
+        """Whether torch sees a CUDA device here."""
+        import torch
+
+        return torch.cuda.is_available()
 
     @property
     def free(self) -> int:
@@ -92,21 +102,16 @@ class LocalEngine:
         return False
 
     def _read(self, worker: Watched) -> Event:
-        message = json.loads(worker.pipe.recv_bytes())
-        kind, job = message.pop("event"), tuple(message.pop("job"))
+        event = heard(json.loads(worker.pipe.recv_bytes()))
         worker.heard = time.monotonic()
-        if kind == "started":
-            worker.begin(job)
-            return Started(job)
-        if kind == "progressed":
-            if KINDS[job[0]].alone:
-                worker.begin(job)  # each stopwatch says that it is its turn
-            return Progressed(job, **message)
-        for work in worker.waiting:
-            if work.id == job:
-                cut_log(work)
-        worker.end(job)
-        return Ended(job, **message)
+        if isinstance(event, Started) or (isinstance(event, Progressed) and KINDS[event.job[0]].alone):
+            worker.begin(event.job)  # each stopwatch says that it is its turn
+        elif isinstance(event, Ended):
+            for work in worker.waiting:
+                if work.id == event.job:
+                    cut_log(work)
+            worker.end(event.job)
+        return event
 
     def _watch(self, worker: Watched) -> list[Event]:
         """Hold a worker to its limits."""

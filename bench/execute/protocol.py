@@ -6,8 +6,8 @@ processes on this machine; another may place the same batches elsewhere.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -34,10 +34,14 @@ class Work:
     device: str = "cpu"
     threads: int = 1
     plugins: dict[str, str] = field(default_factory=dict)
-    """Plugin files, and the module that each was when the job was planned."""
+    """Plugin files, and the hash of what each and its neighbours held when the job was planned."""
     options: dict[str, Any] = field(default_factory=dict)
     limits: dict[str, tuple[float, str]] = field(default_factory=dict)
     """What it may take: `seconds`, `still` (seconds without progress) and `memory` (MiB), each with who set it."""
+    environment: dict[str, str] = field(default_factory=dict)
+    """Variables that its process gets before anything asks for them, such as the devices that it may see."""
+    data: str = ""
+    """Name of the data files that travel with it, where it runs on another machine."""
     checkpoint: str = ""
     """File from which a training goes on that was killed; none for cohorts, whose members are others the next time."""
 
@@ -106,11 +110,40 @@ class Noticed:
 
 Event = Started | Progressed | Ended | Returned | Noticed
 
+_EVENTS: dict[str, type[Event]] = {
+    kind.__name__.lower(): kind for kind in (Started, Progressed, Ended, Returned, Noticed)
+}
+
+
+def told(event: Event) -> dict[str, Any]:
+    """An event as JSON-able data: its kind as `event`, and its fields."""
+    return {"event": type(event).__name__.lower(), **asdict(event)}
+
+
+def heard(message: Mapping[str, Any]) -> Event:
+    """The event that `told` put into words; other keys are passed over. Raises KeyError for what is none."""
+    kind = _EVENTS[message["event"]]
+    given = {each.name: message[each.name] for each in fields(kind) if each.name in message}
+    return kind(**(given | ({"job": tuple(given["job"])} if "job" in given else {})))
+
 
 class Engine(Protocol):
     """Runs batches of work, one process a batch."""
 
-    slots: int
+    def warm_up(self) -> None:
+        """Begin what takes a while before the first batch can start; returns at once."""
+
+    @property
+    def slots(self) -> int:
+        """Number of batches that it does side by side."""
+
+    @property
+    def has_gpu(self) -> bool:
+        """Whether jobs may ask for a CUDA device."""
+
+    @property
+    def machine(self) -> str:
+        """The kind of machine that times are taken on; empty for this one."""
 
     @property
     def free(self) -> int:
@@ -123,7 +156,7 @@ class Engine(Protocol):
         """What happened since the last call; waits up to timeout seconds for something."""
 
     def stop(self) -> None:
-        """End every process at once; nothing of ours is left behind."""
+        """End every process at once; nothing of ours is left behind. More may be submitted afterwards."""
 
 
 @dataclass(frozen=True)

@@ -136,6 +136,12 @@ class Declared:
         )
 
 
+def device_about(work: Work) -> dict[str, str]:
+    """The name of the GPU that a job used, which the machine of who asked for it need not have."""
+    on_gpu = work.device.startswith("cuda") and torch.cuda.is_available()
+    return {"gpu": torch.cuda.get_device_name(work.device)} if on_gpu else {}
+
+
 def do(task: WorkTask) -> Made:
     """Have the job's stage do it."""
     stage = STAGES[task.work.kind]
@@ -194,6 +200,6 @@ def _save(weights: Weights, file: Path) -> None:
 def _tables(plugins: tuple[tuple[str, str], ...]) -> Tables:
     bundles = [read_plugin(file) for file, _ in plugins]
     for bundle, (file, planned) in zip(bundles, plugins, strict=True):
-        if bundle.name != planned:  # its numbers would be stored as those of the code that was planned and named
+        if bundle.content != planned:  # its numbers would be stored as those of the code that was planned and named
             raise PluginChanged(f"{file}, or a file that it imports, changed while the run was under way; run it again")
     return Tables(bundles)

@@ -11,7 +11,7 @@ import torch
 from bench import timing
 from bench.execute.logs import logged, note, peak_mb
 from bench.execute.protocol import Work
-from bench.execute.task import Send, WorkTask, explain, no_exit
+from bench.execute.task import Send, WorkTask, device_about, explain, no_exit
 from bench.kinds import KINDS
 from bench.stages import STAGES
 from bench.store.partial import Partial
@@ -40,7 +40,7 @@ def _train(batch: Sequence[Work], send: Send) -> None:
         try:
             if isinstance(outcome, Exception):
                 raise outcome
-            meta |= WorkTask(work, send).keep(outcome)
+            meta |= WorkTask(work, send).keep(outcome) | device_about(work)
             status, reason = "ok", ""
         except Exception as error:
             status, reason = explain(error)
@@ -100,7 +100,7 @@ def _time(batch: Sequence[Work], send: Send) -> None:
             if isinstance(row, Exception):
                 raise row
             spent = {"rounds": row.rounds, "busy": row.busy, "started": started, "seconds": row.spent, "peak_mb": None}
-            meta = {**candidate.says(row), **spent}
+            meta = {**candidate.says(row), **spent, **device_about(work)}
         except Exception as error:
             fail(work, error)
         else:

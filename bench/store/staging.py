@@ -20,8 +20,24 @@ FOREIGN_SECONDS = 7 * 24 * 3600.0
 
 def staging_name(kind: str, key: str) -> str:
     """A fresh name that carries this process as its owner."""
+    return f"{kind}-{key}-{owner_name()}"
+
+
+def owner_name() -> str:
+    """A fresh name that says which process has it: <machine>-<boot>-<pid>-<start>-<random>."""
     pid = os.getpid()
-    return f"{kind}-{key}-{_machine()}-{_boot()}-{pid}-{_started(pid)}-{secrets.token_hex(4)}"
+    return f"{machine()}-{_boot()}-{pid}-{_started(pid)}-{secrets.token_hex(4)}"
+
+
+def alive(name: str) -> bool | None:
+    """Whether the process that a name of `owner_name` tells of runs; None where that cannot be seen from here."""
+    parts = name.split("-")
+    if len(parts) != 5 or not parts[2].isdecimal():
+        return False
+    where, boot, pid, start, _ = parts
+    if where != machine():
+        return None
+    return boot == _boot() and _started(int(pid)) == start
 
 
 def abandoned(folder: Path) -> bool:
@@ -29,17 +45,17 @@ def abandoned(folder: Path) -> bool:
     parts = folder.name.split("-")
     if len(parts) != 7 or not parts[4].isdecimal():
         return False
-    _, _, machine, boot, pid, start, _ = parts
-    if machine != _machine():
+    lives = alive("-".join(parts[2:]))
+    if lives is None:
         try:
             return time.time() - folder.stat().st_mtime > FOREIGN_SECONDS
         except FileNotFoundError:
             return False
-    return boot != _boot() or _started(int(pid)) != start
+    return not lives
 
 
 @functools.cache
-def _machine() -> str:
+def machine() -> str:
     """Host and process namespace: containers on one host do not see each other's processes."""
     try:
         space = str(Path("/proc/self/ns/pid").readlink())

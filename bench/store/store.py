@@ -4,7 +4,8 @@
     <root>/<kind>/<key[:2]>/<key>-<code>.json   one-file kinds
     <root>/staging/                              unfinished work; sweep() removes what its owner left behind
     <root>/partial/                              checkpoints of trainings that were killed
-    <root>/failed/                               logs of jobs that failed, until they are done after all
+    <root>/failed/                               logs and reasons of jobs that failed, until they are done after all
+    <root>/claims/, drivers/                     who does what at this moment; see `bench.store.claims`
     <root>/aside/                                what failed its checksum, or stood where it does not belong
     <root>/index.sqlite                          can always be made again from the rest
 
@@ -15,6 +16,7 @@ at any point, and several may share a store. A store that cannot be written is r
 from __future__ import annotations
 
 import errno
+import json
 import os
 import re
 import shutil
@@ -27,7 +29,17 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import Corrupt, StoreError
-from bench.files import UNWRITABLE, disk, is_folder, make_folder, put_aside, remove
+from bench.files import (
+    SEAL_LIMIT,
+    UNWRITABLE,
+    disk,
+    is_folder,
+    make_folder,
+    put_aside,
+    read_regular,
+    remove,
+    write_beside,
+)
 from bench.store.entries import (
     FORMS,
     NAME,
@@ -46,7 +58,7 @@ HEX = re.compile(r"[0-9a-f]{2,64}")
 FORGOTTEN_SECONDS = 30 * 86400.0
 """Age at which a checkpoint or a log is removed: its suite was changed or given up; a job that ends removes its own."""
 
-FOLDERS = (*FORMS, "staging", "partial", "failed", "aside")
+FOLDERS = (*FORMS, "staging", "partial", "failed", "aside", "claims", "drivers")
 
 SETTLED_NS = 2_000_000_000
 """A list of names is kept only if its folder was this long unchanged when read: file times are coarse."""
@@ -200,9 +212,27 @@ class Store:
                 return ""
         return str(kept.relative_to(self.root))
 
+    def note_failure(self, kind: str, key: str, code: str, status: str, reason: str) -> None:
+        """Keep why a job has no result, for who asks the store alone."""
+        self._place(kind, key, code)
+        text = json.dumps({"status": status, "reason": reason, "at": time.time()}, ensure_ascii=False)
+        content = text.encode("utf-8", "backslashreplace")
+        write_beside(self.root, f"failed/{kind}-{key}-{code}.json", content)
+
+    def failure(self, kind: str, key: str, code: str) -> tuple[str, str, float] | None:
+        """Status and reason of a job that failed and was not done since, and when (seconds since the epoch)."""
+        try:
+            about = json.loads(read_regular(self.root, f"failed/{kind}-{key}-{code}.json", SEAL_LIMIT))
+            return str(about["status"]), str(about["reason"]), float(about["at"])
+        except FileNotFoundError:
+            return None
+        except (OSError, Corrupt, ValueError, KeyError, TypeError, RecursionError):
+            return "failed", "the note of why cannot be read", 0.0
+
     def forget(self, kind: str, key: str, code: str) -> None:
-        """Remove checkpoint and failed log of a job that is done; what stands there and is none is set aside."""
-        for path in (self.checkpoint(kind, key, code), self.log(kind, key, code)):
+        """Remove checkpoint, log and reason of a job that is done; what stands there and is none is set aside."""
+        log = self.log(kind, key, code)
+        for path in (self.checkpoint(kind, key, code), log, log.with_suffix(".json")):
             if is_folder(path):
                 self._clear(path)
             else:
