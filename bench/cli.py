@@ -179,7 +179,7 @@ def report(
         unsealed += [] if written.verified else [name]
         for text in written.warnings:
             err.print(f"warning: {text}")
-        out.print(f"report: {folder / written.page.name}")
+        out.print(f"report: {folder / written.page.name} and report.html")
     if unsealed:
         err.print(
             f"warning: {', '.join(unsealed)}: written by an older version, without checksums, so that nobody can tell "

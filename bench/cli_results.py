@@ -57,7 +57,7 @@ def publish(folder: Path, store: Store, cells: Any, table: Any, about: dict[str,
             err.print(f"warning: {text}")
     out.print(headline_text(folder, out.width if out.is_terminal else 160))
     out.print(f"{verdicts.answer(load_results(folder))}\n")
-    out.print(f"report: {folder / 'report.md'}")
+    out.print(f"report: {folder / 'report.md'} and report.html")
 
 
 def say_lost(table: Any, cells: Any) -> None:

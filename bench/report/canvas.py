@@ -1,6 +1,7 @@
 """What all figures share: the look, colours and markers, axes that read well, and the same bytes each time.
 
-Figures are SVG without a date and with a fixed salt for its identifiers; pictures and clouds of points are WebP. Drawing libraries are imported inside functions, so that tables and the page do without them.
+Figures are SVG without a date and with a fixed salt for its identifiers; pictures and clouds of points are
+WebP. Drawing libraries are imported inside functions, so that tables and the page do without them.
 """
 
 from __future__ import annotations

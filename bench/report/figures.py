@@ -1,4 +1,4 @@
-"""All figures of a run, drawn one by one into figures/, as SVG or WebP; one that fails is said and costs only itself."""
+"""All figures of a run, drawn one by one into figures/, as SVG or WebP; one that fails costs only itself."""
 
 from __future__ import annotations
 

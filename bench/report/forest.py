@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Hashable, Iterator
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -36,10 +36,10 @@ def forest(results: Results) -> Iterator[Drawing]:
     yield Drawing("claims", "What was claimed", CAPTION, figure)
 
 
-def _panel(ax: Axes, claim: dict[str, object], seeds: pd.DataFrame) -> None:
+def _panel(ax: Axes, claim: dict[Hashable, Any], seeds: pd.DataFrame) -> None:
     colour = COLOURS.get(str(claim["verdict"]), GREY)
     labels = list(dict.fromkeys(seeds["dataset"]))
-    if (margin := pd.to_numeric(claim["margin"])) > 0:  # type: ignore[call-overload]
+    if (margin := claim["margin"] or 0) > 0:
         ax.axvspan(-margin, margin, color="0.5", alpha=0.12, linewidth=0)
     ax.axvline(0, color=GREY, linewidth=1)
     for place, label in enumerate(labels):

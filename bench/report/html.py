@@ -2,8 +2,8 @@
 
 The page is readable without scripts. With them its tables sort and search, and its figures are drawn from the numbers
 that the page carries, so that choosing levels of factors filters tables and figures together. What a suite, a plugin or
-a record says is text here: the template escapes it, the numbers are JSON without any `<`, and the browser is told to run
-the page's own scripts, by their hashes, and to load nothing.
+a record says is text here: the template escapes it, the numbers are JSON without any `<`, and the browser is told to
+run the page's own scripts, by their hashes, and to load nothing.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from bench.report.names import title
 from bench.report.results import Results, dataset_axis
@@ -170,8 +169,8 @@ def _claims(results: Results) -> list[list[Any]]:
     if not results.suite["claims"]:
         return []
     places = {claim["claim"]: i for i, claim in enumerate(results.suite["claims"])}
-    rows = seeds_table(results).dropna(subset="difference")
-    return [[places[row.claim], row.dataset, int(row.seed), _round(row.difference)] for row in rows.itertuples()]
+    rows = seeds_table(results).dropna(subset="difference").to_dict("records")
+    return [[places[row["claim"]], row["dataset"], int(row["seed"]), _round(row["difference"])] for row in rows]
 
 
 def _effects(results: Results, axes: Sequence[str]) -> list[list[Any]]:
@@ -180,16 +179,10 @@ def _effects(results: Results, axes: Sequence[str]) -> list[list[Any]]:
     names = {score.key: title(score) for score in results.scores}
     table = table[table["factor"].isin(axes) & (table["other"].fillna("") == "")]
     return [
-        [
-            names[row.metric],
-            axes.index(row.factor),
-            str(row.level),
-            _round(row.effect),
-            _round(row.low),
-            _round(row.high),
-        ]
-        for row in table.itertuples()
-    ]
+        [names[row["metric"]], axes.index(row["factor"]), str(row["level"]),
+         *(_round(row[column]) for column in ("effect", "low", "high"))]
+        for row in table.to_dict("records")
+    ]  # fmt: skip
 
 
 def _round(value: float) -> float | None:
@@ -206,7 +199,7 @@ def _data_url(file: str, content: bytes) -> str:
 def _asset(name: str) -> Markup:
     from markupsafe import Markup
 
-    return Markup("\n" + (ASSETS / name).read_text(encoding="utf-8"))  # noqa: S704  the package's own file
+    return Markup("\n" + (ASSETS / name).read_text(encoding="utf-8"))  # the package's own file
 
 
 @cache

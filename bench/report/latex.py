@@ -40,7 +40,7 @@ def latex(table: pd.DataFrame, bold: pd.DataFrame | None = None) -> str:
         marks = bold.reset_index(drop=True).map(lambda best: "textbf:--rwrap;" if best else "")
         style = style.apply(lambda _: marks, axis=None)
     text = style.to_latex(hrules=True, column_format="l" * len(table.columns))
-    return text.translate(str.maketrans(SIGNS))
+    return text.translate({ord(sign): words for sign, words in SIGNS.items()})
 
 
 def decided_best(results: Results, score: Score) -> set[int]:

@@ -41,6 +41,9 @@ FAILURE_ROWS = 30
 EFFECT_ROWS, SHARE_LEAST = 6, 0.005
 """Most factors and interactions that a score shows, and the least share of one that is shown."""
 
+FOREST = "figures/claims.svg"
+"""The figure that shows the claims, which stands with them."""
+
 DATED = ("started", "date", "time", "host", "hostname", "user")
 """Provenance that the page leaves out: it would change from run to run and tells a reader nothing."""
 
@@ -85,7 +88,8 @@ def write_report(folder: Path, store_root: Path | None = None) -> Report:
         about |= {
             "headline": Shown(table, results.varied),
             "headline_note": note,
-            "figures": figures,
+            "forest": next((figure for figure in figures if figure.file == FOREST), None),
+            "figures": [figure for figure in figures if figure.file != FOREST],
             "warnings": warnings,
         }
         files |= drawn

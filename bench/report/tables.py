@@ -81,10 +81,10 @@ def headline_text(results: Results) -> pd.DataFrame:
             table[f"{score.key} excess"] = _texts(score.excess, results)
     if results.wide["nfe"].notna().any():
         table["NFE"] = _texts("nfe", results, counted=False)
-    for name, title in (("sample_seconds", "sampling [s]"), ("train_seconds", "training [s]")):
+    for name, words in (("sample_seconds", "sampling [s]"), ("train_seconds", "training [s]")):
         columns = results.times(name)
         for device, key in columns.items():
-            full = title if len(columns) == 1 else f"{title} {device}"
+            full = words if len(columns) == 1 else f"{words} {device}"
             table[full] = _marked(_texts(key, results, counted=False, timed=True), results, key)
     table["seeds ok"] = [f"{good}/{size}" for good, size in results.seeds_ok().itertuples(index=False)]
     return table
@@ -147,7 +147,7 @@ def _frugal_words(results: Results) -> str:
 
 def _ten(results: Results, table: pd.DataFrame) -> pd.DataFrame:
     """The columns that matter most, at most ten: what varies, each score, the first one's excess and floor, costs."""
-    axes = [column for column in table if column in results.varied]
+    axes = [str(column) for column in table if str(column) in results.varied]
     if len(axes) > MOST_AXES:
         rest = axes[MOST_AXES - 1 :]
         joined = [", ".join(f"{a}={v}" for a, v in zip(rest, row, strict=True)) for row in table[rest].to_numpy()]
@@ -157,10 +157,10 @@ def _ten(results: Results, table: pd.DataFrame) -> pd.DataFrame:
     scores = [score.key + ARROWS.get(score.direction, "") for score in results.scores]
     first = [f"{results.scores[0].key} {end}" for end in ("excess", "floor")] if results.scores else []
     failed = ["seeds ok"] if results.cells["status"].ne("ok").any() else []
-    times = [column for column in table if "[s]" in column]
+    times = [column for column in map(str, table.columns) if "[s]" in column]
     wanted = [*axes, *scores[:1], *failed, *first, "NFE", *scores[1:], *times, *table.columns]
-    kept = [column for column in dict.fromkeys(wanted) if column in table][:COMPACT_COLUMNS]
-    return table[[column for column in table if column in kept]]
+    kept = [column for column in dict.fromkeys(wanted) if column in table.columns][:COMPACT_COLUMNS]
+    return table[[column for column in map(str, table.columns) if column in kept]]
 
 
 def pivot(results: Results, score: Score) -> tuple[pd.DataFrame, pd.DataFrame]:

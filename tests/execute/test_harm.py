@@ -107,11 +107,11 @@ def test_a_store_that_is_harmed_everywhere_gives_the_same_numbers(bench, finishe
 
 
 SOURCES = ("suite.json", "tables/cells.csv", "tables/records.csv")
-MADE = ("report.md", "tables/headline.csv", "figures/samples.svg")
+MADE = ("report.md", "tables/headline.csv", "figures/samples.webp")
 ALWAYS = {
     *((name, how) for name in (SOURCES[0], SOURCES[2]) for how in ("empty", "cut", "bit", "folder", "fifo")),
     ("report.md", "bit"), ("report.md", "link"), ("tables/headline.csv", "cut"), ("tables/headline.csv", "fifo"),
-    ("figures/samples.svg", "bit"), ("figures/samples.svg", "loop"), ("tables/cells.csv", "link"),
+    ("figures/samples.webp", "bit"), ("figures/samples.webp", "loop"), ("tables/cells.csv", "link"),
 }  # fmt: skip
 """Tried at every change; the rest by `make test-slow`."""
 

@@ -13,7 +13,7 @@ CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", 
 DRIVER = shutil.which("chromedriver")
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(not CHROMIUM or not DRIVER, reason="no Chromium with its driver (apt-get install chromium-driver)"),
+    pytest.mark.skipif(not CHROMIUM or not DRIVER, reason="no Chromium with driver (apt-get install chromium-driver)"),
 ]  # fmt: skip
 
 AXES = {
@@ -89,15 +89,16 @@ class Browser:
     def column(self, table, place):
         """What a table shows in a column, from the top."""
         return self.run(
-            "return [...document.querySelectorAll(`#${arguments[0]} tbody tr`)].map(row => row.cells[arguments[1]]?.textContent)",
-            table, place,
+            "return [...document.querySelectorAll(`#${arguments[0]} tbody tr`)]"
+            ".map(row => row.cells[arguments[1]]?.textContent)", table, place,
         )  # fmt: skip
 
     def points(self):
         """The labels of the dots in the figure of scores, one for each seed of each cell."""
         return self.run(
-            "const of = []; const walk = (item) => { for (const one of item.items ?? []) { if (one.marktype || one.items) walk(one);"
-            " else if (item.marktype === 'symbol' && item.name?.includes('seeds') && one.datum) of.push(one.datum); } };"
+            "const of = []; const walk = (item) => { for (const one of item.items ?? []) {"
+            " if (one.marktype || one.items) walk(one);"
+            " else if (item.marktype === 'symbol' && item.name?.includes('seeds')) of.push(one.datum); } };"
             " walk(document.getElementById('scores').view.scenegraph().root);"
             " return of.map(datum => ({cell: datum.cell, seed: datum.seed, path: datum.f1, dataset: datum.f0}));"
         )
@@ -114,7 +115,8 @@ def browser():
 def page(make_shared_run):
     """A run of 16 combinations and 6 seeds with a claim, and labels that are markup, as a page."""
     claim = {
-        "claim": BAD, "metric": "wasserstein", "better": BAD, "than": "path=noisy", "by": None, "margin": 0.05, "at": None,
+        "claim": BAD, "metric": "wasserstein", "better": BAD, "than": "path=noisy", "by": None, "margin": 0.05,
+        "at": None,
         "source": BAD, "because": BAD, "pairs": [[24 + s, s] for s in range(6)],
     }  # fmt: skip
     folder = make_shared_run({**AXES, "path": ["straight", BAD]}, range(6), claims=[claim], question=BAD)
@@ -142,14 +144,18 @@ def test_sorting_and_searching_change_what_a_table_shows(browser, page):
     assert numbers == sorted(numbers)
     assert len(set(numbers)) > 4
     browser.run(
-        "const box = document.querySelector('#headline .dt-search input'); box.value = 'moons'; box.dispatchEvent(new Event('input'))"
+        "const box = document.querySelector('#headline .dt-search input'); box.value = 'moons';"
+        "box.dispatchEvent(new Event('input'))"
     )
     assert set(browser.column("t-headline", 0)) == {"moons"}
 
 
 def test_choosing_a_level_filters_tables_and_figures_together(browser, page):
     browser.open(page)
-    chip = "[...document.querySelectorAll('.chip')].find(chip => chip.textContent === arguments[0]).querySelector('input').click()"
+    chip = (
+        "[...document.querySelectorAll('.chip')].find(chip => chip.textContent === arguments[0])"
+        ".querySelector('input').click()"
+    )
     browser.after(chip, BAD)
     assert set(browser.column("t-headline", 1)) == {BAD}
     assert set(browser.column("t-every", 1)) == {BAD}

@@ -149,7 +149,7 @@ def test_latex_is_booktabs_with_labels_as_text_and_bold_only_where_decided(make_
         assert decided_best(results, results.scores[0]) == best
         write_report(results.folder)
         table = (results.folder / "tables" / "headline.tex").read_text()
-        assert [rule for rule in re.findall(r"\\(\w+rule)", table)] == ["toprule", "midrule", "bottomrule"]
+        assert re.findall(r"\\(\w+rule)", table) == ["toprule", "midrule", "bottomrule"]
         assert table.count(r"\textbf") == len(best)
         assert r"W2 (root) $\downarrow$" in table
     hostile = results.combinations[["path"]].assign(path=r"a_b & 50% \input{x} $y$ ±")

@@ -137,13 +137,14 @@ def test_page_begins_with_question_answer_and_claims(make_run):
     pairs, more = [[6 + s, s] for s in range(6)], {"by": None, "margin": None, "at": None, "source": "a folk saying"}
     claims = [{**stated, **more, "pairs": pairs, "because": "noise stays"}]
     page = write_report(make_run(AXES, range(6), measure=one_score, claims=claims), None).path.read_text()
-    head, _, rest = page.partition("## Headline")
+    head = page.partition("## Headline")[0]
     places = [
         head.index(text) for text in ("Does noise", "Supported: the wasserstein", "| Straight is better", "0.031 |")
     ]
     assert places == sorted(places)
     assert "| a folk saying" in head
-    assert "Because: noise stays." in rest
+    assert "Because: noise stays." in head
+    assert head.index("| Straight is better") < head.index("(figures/claims.svg)") < head.index("Because")
 
 
 def test_page_names_the_gpu_and_says_what_its_seconds_hold(make_run):
