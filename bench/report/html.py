@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bench.report.names import title
+from bench.report.names import titles
 from bench.report.results import Results, dataset_axis
 from bench.report.tables import column_titles, headline_text
 from bench.stats import mean_interval
@@ -123,13 +123,14 @@ def order(text: object) -> str:
 def _values(results: Results) -> list[tuple[str, dict[str, Any]]]:
     """(column of `wide`, what a figure says of it): scores with their floors, then what they cost."""
     found: list[tuple[str, dict[str, Any]]] = []
+    called = titles(results.scores)
     for score in results.scores:
         floor = results.over_seeds(score.floor)["mean"].tolist() if score.floor else []
         unit = f" [{score.unit}]" if score.unit else ""
-        about = {"key": title(score), "name": title(score) + unit, "kind": "score", "better": score.direction}
+        about = {"key": called[score.key], "name": called[score.key] + unit, "kind": "score", "better": score.direction}
         found.append((score.key, {**about, "floor": [_round(x) for x in floor]}))
         if score.excess:
-            name = f"{title(score)} excess"
+            name = f"{called[score.key]} excess"
             found.append((score.excess, {**about, "key": name, "name": name + unit, "floor": []}))
     costs = [("nfe", "field evaluations (NFE)")]
     for name, words in (("sample_seconds", "sampling time [s]"), ("train_seconds", "training time [s]")):
@@ -176,7 +177,7 @@ def _claims(results: Results) -> list[list[Any]]:
 def _effects(results: Results, axes: Sequence[str]) -> list[list[Any]]:
     """(score, factor's place, level, effect, low, high) of each level of each main effect."""
     table, _ = effects_table(results)
-    names = {score.key: title(score) for score in results.scores}
+    names = titles(results.scores)
     table = table[table["factor"].isin(axes) & (table["other"].fillna("") == "")]
     return [
         [names[row["metric"]], axes.index(row["factor"]), str(row["level"]),

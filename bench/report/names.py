@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
+from collections.abc import Sequence
+
 from bench.report.results import Score
+
+TAGGED = re.compile(r"(?P<name>\w+)\[(?P<extractor>[^@\]]+)@[^\]]+\]")
 
 TITLES = {
     "wasserstein": "W2 (root)",
@@ -20,23 +26,25 @@ TITLES = {
 }
 """Root or square, biased or not, where the same name stands for both in the literature."""
 
-EXPLAINED = {
-    "displacement": "the regression target x1 − x0, which leaves out the velocity of the path's own noise",
-    "oracle": "the exact velocity field of a Gaussian mixture in the place of a net: what the path can reach",
-    "bridge": "noise on the path that is 0 at both ends and largest in the middle",
-    "lenet64": "a small digit classifier that ships with this package; FID and its kin compare its 64 features",
-    "fid": "distance between Gaussians fitted to features of samples and of test images, in squared feature units",
-}
-"""Words that stand in labels and columns without an explanation; those of components come from their docstrings."""
+
+def titles(scores: Sequence[Score]) -> dict[str, str]:
+    """What each score is called on a page, by its key: `W2 (root)`, `FID (squared, lenet64)`; the key where two scores
+    would be called the same.
+    """
+    named = {score.key: _title(score) for score in scores}
+    many = Counter(named.values())
+    return {key: name if many[name] == 1 else key for key, name in named.items()}
 
 
-def title(score: Score) -> str:
-    """What a score is called on a page: `W2 (root)`, with what its key says beside the metric's name."""
-    name, bracket, settings = score.value.partition("[")
-    return TITLES.get(name, name.replace("_", " ") if name.isidentifier() else name) + bracket + settings + _tail(score)
+def _title(score: Score) -> str:
+    """A metric's name with the extractor that it compares by, and the sample size where the run has several.
 
-
-def _tail(score: Score) -> str:
-    """Sample size, where the run has several."""
+    The hash of the extractor's weights stays in the key: within a run there is one.
+    """
+    found = TAGGED.fullmatch(score.value)
+    name, extractor = (found["name"], found["extractor"]) if found else (score.value, "")
+    words = TITLES.get(name, name.replace("_", " ") if name.isidentifier() else name)
+    if extractor:
+        words = f"{words[:-1]}, {extractor})" if words.endswith(")") else f"{words} ({extractor})"
     tail = score.key.removeprefix(score.value)
-    return f" {tail}" if tail else ""
+    return f"{words} {tail}" if tail else words

@@ -19,7 +19,7 @@ from bench.report.claims import claims_text
 from bench.report.failures import failure_groups, failures
 from bench.report.figures import draw_figures
 from bench.report.latex import latex_files
-from bench.report.names import title
+from bench.report.names import titles
 from bench.report.results import Results, Score, load_results
 from bench.report.seal import HTML, PAGE, REMEDY, SUITE, is_sealed, lay_out
 from bench.report.tables import (
@@ -184,7 +184,7 @@ def _effects(results: Results) -> dict[str, Any]:
     table, left_out = effects_table(results)
     found = what_matters(table, {score.key: score.direction for score in results.scores})
     shown = found[found["share"] >= SHARE_LEAST].groupby("metric", sort=False).head(EFFECT_ROWS)
-    names = {score.key: title(score) for score in results.scores}
+    names = titles(results.scores)
     shown = shown.assign(
         metric=[names[key] for key in shown["metric"]], share=[f"{100 * share:.0f} %" for share in shown["share"]]
     )
@@ -254,9 +254,9 @@ def _fixed(fixed: Mapping[str, Any]) -> Shown | None:
 
 def _reading(results: Results) -> list[tuple[str, str]]:
     """How to read the numbers: a paragraph for each thing that this run shows."""
-    scores, wide = results.scores, results.wide
+    scores, wide, called = results.scores, results.wide, titles(results.scores)
     least = int((results.suite.get("seeds") and len(results.suite["seeds"])) or 0)
-    paragraphs = [(title(score), _score_words(score)) for score in scores]
+    paragraphs = [(called[score.key], _score_words(score)) for score in scores]
     if least > 1:
         text = (
             "means over seeds with a 95 % t interval, as 0.53 ± 0.04; one seed is one observation. `(2/3)` behind a "
@@ -273,9 +273,7 @@ def _reading(results: Results) -> list[tuple[str, str]]:
         for score in scores:
             if score.floor_sd:
                 mean, sd = (wide[column].mean() for column in (score.floor, score.floor_sd))
-                text += (
-                    f" {title(score)}: {mean:.3g}, with a standard deviation of {sd:.2g} over random draws of the data."
-                )
+                text += f" {called[score.key]}: {mean:.3g}, with a standard deviation of {sd:.2g} over random draws of the data."
         paragraphs.append(("Floor", text))
     if any(score.excess for score in scores):
         text = (
@@ -301,7 +299,6 @@ def _reading(results: Results) -> list[tuple[str, str]]:
 def _score_words(score: Score) -> str:
     """A score's unit, direction, sample size and repeats."""
     unit = f"in {score.unit}, " if score.unit else ""
-    key = f"`{score.key}` in files and suites, " if title(score) != score.key else ""
     size = f", {score.n} samples per evaluation" if score.n else ""
     mean = f", {score.repeats} evaluations averaged within a seed" if (score.repeats or 1) > 1 else ""
-    return f"{key}{unit}{score.better}{size}{mean}."
+    return f"`{score.key}` in files, {unit}{score.better}{size}{mean}."

@@ -15,7 +15,7 @@ from tabulate import tabulate
 from bench.csv_text import csv_text
 from bench.report.claims import claims_text
 from bench.report.failures import failure_groups, failures
-from bench.report.names import title
+from bench.report.names import titles
 from bench.report.results import Results, Score
 from bench.stats import cluster_words, prediction_interval, round_like, round_to_interval, round_with_ends
 from bench.verdicts import claims_table, effects_table, fronts_table, seeds_table
@@ -112,9 +112,9 @@ def compact(results: Results, table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
 
 def column_titles(results: Results) -> dict[str, str]:
     """What the columns of `headline_text` are called where people read them."""
-    named = dict[str, str]()
+    named, called = dict[str, str](), titles(results.scores)
     for score in results.scores:
-        name, arrow = title(score), ARROWS.get(score.direction, "")
+        name, arrow = called[score.key], ARROWS.get(score.direction, "")
         named |= {score.key + arrow: name + arrow, f"{score.key} floor": f"{name} floor"}
         named |= {f"{score.key} excess": f"{name} excess"}
     return named
@@ -140,7 +140,7 @@ def _frugal_words(results: Results) -> str:
     if not results.scores:
         return ", each solver at its largest NFE"
     return (
-        f": each solver at the fewest evaluations (NFE) whose {title(results.scores[0])} is within {NEAR:.0%} of what "
+        f": each solver at the fewest evaluations (NFE) whose {titles(results.scores)[results.scores[0].key]} is within {NEAR:.0%} of what "
         "it reaches with its most"
     )
 
@@ -154,11 +154,12 @@ def _ten(results: Results, table: pd.DataFrame) -> pd.DataFrame:
         table = table.drop(columns=rest)
         table.insert(MOST_AXES - 1, "other factors", joined)
         axes = [*axes[: MOST_AXES - 1], "other factors"]
-    scores = [score.key + ARROWS.get(score.direction, "") for score in results.scores]
+    better = [score.key + ARROWS[score.direction] for score in results.scores if score.direction in ARROWS]
+    scores = [*better, *(score.key for score in results.scores if score.direction not in ARROWS)]
     first = [f"{results.scores[0].key} {end}" for end in ("excess", "floor")] if results.scores else []
     failed = ["seeds ok"] if results.cells["status"].ne("ok").any() else []
     times = [column for column in map(str, table.columns) if "[s]" in column]
-    wanted = [*axes, *scores[:1], *failed, *first, "NFE", *scores[1:], *times, *table.columns]
+    wanted = [*axes, *scores[:1], *failed, *first, "NFE", *better[1:], *times, *table.columns]
     kept = [column for column in dict.fromkeys(wanted) if column in table.columns][:COMPACT_COLUMNS]
     return table[[column for column in map(str, table.columns) if column in kept]]
 
