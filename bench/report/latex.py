@@ -15,8 +15,11 @@ from bench.report.tables import ARROWS, column_titles, compact, headline_text
 
 SIGNS = {
     "±": r"$\pm$", "↓": r"$\downarrow$", "↑": r"$\uparrow$", "≈": r"$\approx$", "−": "$-$", "–": "--", "×": r"$\times$",
-    "²": r"\textsuperscript{2}", "√": r"$\surd$", "…": r"\dots{}",
+    "²": r"\textsuperscript{2}", "√": r"$\surd$", "…": r"\dots{}", "<": r"\textless{}", ">": r"\textgreater{}",
 }  # fmt: skip
+
+SAME_FLOOR = 1e-6
+"""Relative difference up to which two floors are one."""
 
 
 def latex_files(results: Results) -> dict[str, str]:
@@ -30,8 +33,9 @@ def latex_files(results: Results) -> dict[str, str]:
 
 def latex(table: pd.DataFrame, bold: pd.DataFrame | None = None) -> str:
     """A booktabs tabular of text cells; what a label holds is text. bold: which cells are set in bold."""
-    plain = table.reset_index(drop=True).astype(str)
-    style = plain.style.hide(axis="index").format(escape="latex").format_index(escape="latex", axis=1)
+    plain = table.reset_index(drop=True).astype(str).map(lambda text: " ".join(text.split()))
+    style = plain.style.hide(axis="index").format(_opening, escape="latex")
+    style = style.format_index(_opening, escape="latex", axis=1)
     if bold is not None and bold.to_numpy().any():
         marks = bold.reset_index(drop=True).map(lambda best: "textbf:--rwrap;" if best else "")
         style = style.apply(lambda _: marks, axis=None)
@@ -40,10 +44,14 @@ def latex(table: pd.DataFrame, bold: pd.DataFrame | None = None) -> str:
 
 
 def decided_best(results: Results, score: Score) -> set[int]:
-    """Of each data set the combination with the best mean, where every other one there is decidedly worse."""
+    """Of each data set the combination with the best mean, where every other one there is decidedly worse.
+
+    None where seeds were added until something was decided, and none among combinations whose floors differ: evenly
+    spread samples and random ones were not measured alike.
+    """
     facet = dataset_axis(results.varied)
     about, sign = results.combinations, 1 if score.lower_is_better else -1
-    if score.direction not in ARROWS:
+    if score.direction not in ARROWS or results.suite.get("settled"):
         return set()
     seeds = results.wide[[score.key]].assign(combo=results.cells["combo"], seed=results.cells["seed"])
     by_seed = sign * seeds.pivot_table(index="seed", columns="combo", values=score.key)
@@ -53,11 +61,26 @@ def decided_best(results: Results, score: Score) -> set[int]:
         here = by_seed[[combo for combo in part.index if combo in by_seed]]
         if here.shape[1] < 2 or not (whole.loc[part.index, "sum"] == whole.loc[part.index, "size"]).all():
             continue  # a combination that failed in its bad seeds looks good in the rest
+        if score.floor and not _one_floor(results, score.floor, list(part.index)):
+            continue
         best = int(str(here.mean().idxmin()))
         others = [(here[other] - here[best]).dropna().to_numpy(dtype=float) for other in here if other != best]
         if all(each.verdict == "supported" for each in decide(others, [None] * len(others))):
             found.add(best)
     return found
+
+
+def _one_floor(results: Results, floor: str, combos: list[int]) -> bool:
+    """Whether combinations have the same floor in each seed."""
+    cells = results.cells[results.cells["combo"].isin(combos)]
+    spread = results.wide.loc[cells.index, floor].groupby(cells["seed"]).agg(["min", "max"])
+    return bool(((spread["max"] - spread["min"]) <= SAME_FLOOR * spread["max"].abs()).all())
+
+
+def _opening(escaped: object) -> str:
+    """A bracket that opens a row would be taken for an option of the end of the row above it."""
+    text = str(escaped)
+    return f"{{[}}{text[1:]}" if text.startswith("[") else text
 
 
 def _bold(results: Results, shown: pd.DataFrame) -> pd.DataFrame:

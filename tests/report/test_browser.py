@@ -227,3 +227,24 @@ def test_ten_thousand_cells_open_and_the_page_says_what_it_leaves_out(browser, m
     assert "of 10000 cells are drawn" in shown
     assert "7000 more combinations are in tables/headline.csv" in shown
     assert len(browser.column("t-every", 0)) == 15
+
+
+def test_what_is_printed_from_dark_is_light_and_no_wider_than_its_sheet(browser, page):
+    browser.open(page, dark=True)
+    printed = browser.driver.execute_cdp_cmd
+    printed(
+        "Emulation.setEmulatedMedia",
+        {"media": "print", "features": [{"name": "prefers-color-scheme", "value": "dark"}]},
+    )
+    printed(
+        "Emulation.setDeviceMetricsOverride", {"width": 700, "height": 990, "deviceScaleFactor": 1, "mobile": False}
+    )
+    try:
+        assert browser.run("return getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+        assert "invert(1)" in browser.run("return getComputedStyle(document.querySelector('.chart svg')).filter")
+        shown = "[...document.querySelectorAll('.chart svg, #t-claims, #t-headline')]"
+        wide = f"return {shown}.map(one => one.getBoundingClientRect().right)"
+        assert max(browser.run(wide)) <= 700
+        assert browser.run("return getComputedStyle(document.querySelector('#claims')).breakInside") == "auto"
+    finally:
+        printed("Emulation.setEmulatedMedia", {"media": "", "features": []})
