@@ -49,7 +49,7 @@ def status(
     """
     whole, provenance, device = True, provenance_here(), device_named("auto")
     for suite in [load(name, profile, only, allow) for name in suites]:
-        found = _found(lay_out(suite, provenance, device), store_of(results))
+        found = _found(lay_out(suite, provenance, device), store_of(results, reading=True))
         if as_json:
             out.print(json.dumps({"suite": suite.name, "profile": suite.profile, **found}))
         else:

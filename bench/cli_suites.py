@@ -60,11 +60,13 @@ def lay_out(suite: Suite, provenance: dict[str, Any], device: str, machine: str 
     return plan(suite, f"{where}/{device}/{gpu_name(device)}")
 
 
-def store_of(results: Path) -> Store:
-    """The store in a results folder."""
+def store_of(results: Path, reading: bool = False) -> Store:
+    """The store in a results folder; UsageError where it is only to be read and is not there."""
     from bench.store import Store, fault
 
-    return Store(results / "store", fault)
+    if reading and not (results / "store").is_dir():
+        raise UsageError(f"{results}: no store here; give --results the folder that holds one")
+    return Store(results / "store", fault, reading)
 
 
 def say_notices(store: Store) -> None:

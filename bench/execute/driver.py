@@ -149,7 +149,7 @@ class _Run:
         self.observer.looked_up(outcomes)
         missing = [job for job in self.plan.jobs.values() if job.id not in outcomes]
         if missing:
-            self.sharing.open()
+            self.sharing.open(missing)
         for job in missing:
             open_inputs = [i for i in job.inputs.values() if i not in outcomes]
             self.waits[job.id] = len(open_inputs)
@@ -181,11 +181,11 @@ class _Run:
         """Claim a job that is to be done now, unless another driver has it in hand or has done it meanwhile."""
         if not self.sharing.take(job):
             return False
-        entry = self.store.find(job.kind, job.key, job.code)
-        if entry is None:
+        outcome = self.sharing.end(job)
+        if outcome is None:
             return True
         self.results.shared += 1
-        self._settle(job.id, Outcome("ok", entry=entry, stored=True))
+        self._settle(job.id, outcome)
         return False
 
     def _come_back(self, job: Job, outcome: Outcome | None) -> None:

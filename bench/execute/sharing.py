@@ -31,13 +31,15 @@ class Sharing:
     def __init__(self, store: Store) -> None:
         self.store = store
         self.claims = Claims(store.root) if store.writable else None
-        self.elsewhere: dict[JobId, tuple[Job, Owner, object]] = {}
+        self.elsewhere: dict[JobId, tuple[Job, Owner]] = {}
+        self._noted: dict[JobId, object] = {}
         self._looked = self._busy = time.monotonic()
         self._said: set[str] = set()
 
-    def open(self) -> None:
-        """Show the other drivers that this one is at work."""
+    def open(self, missing: Iterable[Job]) -> None:
+        """Show the other drivers that this one is at work; how these jobs failed before does not count."""
         if self.claims:
+            self._noted = {job.id: self.store.failure(*_name(job)) for job in missing}
             self.claims.open()
 
     def take(self, job: Job) -> bool:
@@ -45,8 +47,19 @@ class Sharing:
         owner = self.claims.claim(_name(job)) if self.claims else None
         if owner is None:
             return True
-        self.elsewhere[job.id] = job, owner, self.store.failure(*_name(job))
+        self.elsewhere[job.id] = job, owner
         return False
+
+    def end(self, job: Job) -> Outcome | None:
+        """What became of a job that another driver had since this one began; none where it is to be done."""
+        entry = self.store.find(*_name(job))
+        if entry is not None:
+            return Outcome("ok", entry=entry, stored=True)
+        failure = self.store.failure(*_name(job)) if self.claims else None
+        if failure is None or failure == self._noted.get(job.id) or failure[0] not in TAKEN:
+            return None
+        log = self.store.log(*_name(job))
+        return Outcome(*failure[:2], log=str(log.relative_to(self.store.root)) if log.is_file() else "")
 
     def may_time(self) -> bool:
         """Whether stopwatches may start: no other driver of these jobs works, and none on this machine takes times."""
@@ -78,13 +91,13 @@ class Sharing:
             return []
         self._looked = time.monotonic()
         found: list[tuple[Job, Outcome | None]] = []
-        for job, _, noted in list(self.elsewhere.values()):
+        for job, _ in list(self.elsewhere.values()):
             owner = self.claims.holder(_name(job))
             if owner is not None:
-                self.elsewhere[job.id] = job, owner, noted
+                self.elsewhere[job.id] = job, owner
                 continue
             del self.elsewhere[job.id]
-            found.append((job, self._became(job, noted)))
+            found.append((job, self.end(job)))
         return found
 
     def waits_for(self, busy: bool) -> Iterable[str]:
@@ -93,10 +106,10 @@ class Sharing:
             self._busy = time.monotonic()
         if time.monotonic() - self._busy < SAY_SECONDS:
             return
-        for owner in {owner.name: owner for _, owner, _ in self.elsewhere.values()}.values():
+        for owner in {owner.name: owner for _, owner in self.elsewhere.values()}.values():
             if owner.name not in self._said:
                 self._said.add(owner.name)
-                count = sum(1 for _, other, _ in self.elsewhere.values() if other.name == owner.name)
+                count = sum(1 for _, other in self.elsewhere.values() if other.name == owner.name)
                 since = duration(max(0.0, time.time() - owner.since))
                 jobs = f"{count} job{'' if count == 1 else 's'}"
                 yield f"waiting for {jobs} that {owner.words} has in hand; it began {since} ago"
@@ -105,16 +118,6 @@ class Sharing:
         """Let everything go."""
         if self.claims:
             self.claims.close()
-
-    def _became(self, job: Job, noted: object) -> Outcome | None:
-        entry = self.store.find(*_name(job))
-        if entry is not None:
-            return Outcome("ok", entry=entry, stored=True)
-        failure = self.store.failure(*_name(job))
-        if failure is None or failure == noted or failure[0] not in TAKEN:
-            return None
-        log = self.store.log(*_name(job))
-        return Outcome(*failure[:2], log=str(log.relative_to(self.store.root)) if log.is_file() else "")
 
 
 def _name(job: Job) -> tuple[str, str, str]:

@@ -162,6 +162,8 @@ def no_exit() -> Iterator[None]:
         yield
     except SystemExit as error:
         raise Exited(f"it called exit({error.code!r}); raise an error that says what is wrong") from error
+    except KeyboardInterrupt as error:  # its own: workers do not hear Ctrl-C
+        raise Exited("it raised KeyboardInterrupt; raise an error that says what is wrong") from error
 
 
 def explain(error: Exception) -> tuple[str, str]:

@@ -17,21 +17,21 @@ import json
 import os
 import platform
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bench.errors import Corrupt, StoreError
-from bench.files import disk, read_regular, remove, write_beside
+from bench.files import disk, is_folder, put_aside, read_regular, remove, write_beside
 from bench.store.staging import alive, machine, owner_name
 
 BEAT_SECONDS = 3.0
 """How often a driver gives a sign of life."""
 
 LOST_SECONDS = 60.0
-"""A driver on another machine counts as gone when its sign of life has not changed for so long on our own clock."""
+"""A driver counts as gone when its sign of life has not changed for so long on our own clock."""
 
 OWNER_LIMIT = 2**20
 MOST_GENERATIONS = 1000
@@ -78,10 +78,11 @@ class Claims:
     def open(self) -> None:
         """Give the first sign of life, and tidy up if no other driver lives; wait while another one tidies up."""
         self._sweeping = True
+        self._tell()  # before the file that claims are links to: who sees that one knows whose it is
         write_beside(self.root, f"drivers/{self.name}", self.name.encode())
-        self._tell()
-        if not self.living():
-            self._sweep()
+        left = [(folder, file.name) for folder in ("claims", "drivers") for file in _names(self.root / folder)]
+        if not self.living():  # asked after the list was made: what another driver writes from now on is not on it
+            self._sweep(left)
         self._sweeping = False
         self._tell()
         while any(owner.sweeping for owner in self.living()):
@@ -147,12 +148,14 @@ class Claims:
         owners = [self._read(name) for name in dict.fromkeys(names) if name != self.name]
         return [owner for owner in owners if owner is not None and self._lives(owner)]
 
-    def _sweep(self) -> None:
-        """Remove what drivers left behind, all of which are gone."""
-        for folder in ("claims", "drivers"):
-            for file in _names(self.root / folder):
-                if file.name.removesuffix(".json") != self.name:
-                    remove(self.root, f"{folder}/{file.name}")
+    def _sweep(self, left: Iterable[tuple[str, str]]) -> None:
+        """Remove what drivers left behind, all of which are gone; what is no file is moved aside."""
+        for folder, name in left:
+            if name.removesuffix(".json") != self.name:
+                if is_folder(self.root / folder / name):
+                    put_aside(self.root / folder / name, self.root / "aside", folder)
+                else:
+                    remove(self.root, f"{folder}/{name}")
 
     def _file(self, job: JobId, generation: int) -> Path:
         return self.root / "claims" / f"{'-'.join(job)}.{generation}"
@@ -202,11 +205,11 @@ class Claims:
         return owner
 
     def _lives(self, owner: Owner) -> bool:
-        """Whether a driver lives: by its process on this machine, else by its signs."""
-        known = alive(owner.name)
-        if known is not None:
-            return known
-        return time.monotonic() - self._seen[owner.name][1] < LOST_SECONDS
+        """Whether a driver lives and is at work: by its signs, and on this machine by its process, too.
+
+        One that was stopped (Ctrl-Z) gives no sign and is not waited for; should it go on, its results are equal.
+        """
+        return alive(owner.name) is not False and time.monotonic() - self._seen[owner.name][1] < LOST_SECONDS
 
 
 def _names(folder: Path) -> list[Path]:

@@ -70,15 +70,18 @@ class Store:
     `notices` are sentences for the user: what was damaged and set aside, and an index that could not follow.
     """
 
-    def __init__(self, root: Path, fault: Callable[[Entry], str] | None = None) -> None:
-        """`fault` says what is wrong with a whole entry's job, for those who know what it should hold."""
+    def __init__(self, root: Path, fault: Callable[[Entry], str] | None = None, reading: bool = False) -> None:
+        """`fault` says what is wrong with a whole entry's job, for those who know what it should hold.
+
+        `reading`: nothing is made or moved here, whether it could be or not.
+        """
         self.root = root.absolute()
         self.notices: list[str] = []
         self._fault = fault or (lambda entry: "")
         self._verified: set[Path] = set()
         self._listed: dict[Path, tuple[int, dict[str, list[str]]]] = {}
         self._refused: StoreError | None = None
-        self._refused = self._prepare()
+        self._refused = StoreError(f"{self.root}: opened to be read") if reading else self._prepare()
         self._index = Index(None if self._refused else self.root / "index.sqlite", self._rows)
 
     def _prepare(self) -> StoreError | None:

@@ -1,10 +1,12 @@
 """Other machines: the same numbers as here, nothing lost with a worker or a node. Real Ray, real jobs of submitit."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from textwrap import dedent
 
@@ -12,6 +14,7 @@ import pandas as pd
 import pytest
 
 from bench.automatic import AUTOMATIC
+from bench.execute import tree
 
 pytest.importorskip("ray", reason="the extra `ray` is not installed")
 pytest.importorskip("submitit", reason="the extra `slurm` is not installed")
@@ -86,18 +89,18 @@ def write(folder, steps=30, net="mlp"):
     return file
 
 
-def start(file, results, *options):
+def start(file, results, *options, folder=None):
     """The command line in a process of its own, as a user has it."""
     device = [] if "--device" in options else ["--device", "cpu"]
     words = [sys.executable, "-m", "bench", "run", file, "--results", results, *device, *options]
     environment = {**os.environ, "BENCH_TEST": str(results)}
     return subprocess.Popen(
-        list(map(str, words)), env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        list(map(str, words)), env=environment, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
 
 
-def run(file, results, *options, status=0):
-    process = start(file, results, *options)
+def run(file, results, *options, status=0, folder=None):
+    process = start(file, results, *options, folder=folder)
     said, _ = process.communicate(timeout=300)
     assert process.returncode == status, said
     assert "Traceback" not in said
@@ -162,7 +165,12 @@ def cluster():
 
 def test_ray_gives_the_same_numbers_from_plugins_and_data_that_travelled(here, cluster, tmp_path):
     file, results = here
-    said = run(file, tmp_path / "results", "--engine", "ray", "--address", cluster.address)
+    for name in ("scipy", "pydantic", "typer"):  # what lies in the working directory is nobody's module
+        (tmp_path / f"{name}.py").write_text(
+            f"open({str(tmp_path / 'ran')!r}, 'a').write({name!r})\nraise SystemExit(3)\n"
+        )
+    said = run(file, tmp_path / "results", "--engine", "ray", "--address", cluster.address, folder=tmp_path)
+    assert not (tmp_path / "ran").exists()
     assert numbers(tmp_path / "results") == numbers(results)
     assert published(tmp_path / "results") == published(results)
     assert "times are taken on one kind of node: " in said
@@ -191,21 +199,17 @@ def test_nothing_is_lost_with_a_worker_and_a_node_in_the_middle_of_work(cluster,
 
 
 def working():
-    """Ray's workers that do a batch of ours."""
+    """Ray's workers that do a batch of ours, of the clusters that this process started."""
     found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            if b"ray::_serve" in (folder / "cmdline").read_bytes():
-                found.append(int(folder.name))
-        except OSError:
-            continue
+    for pid in tree.below(os.getpid(), tree.children()):
+        with suppress(OSError):
+            if b"ray::_serve" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                found.append(pid)
     return found
 
 
 def at_work(pid):
     """Whether a host has a worker with a job in hand: a child of its fork server."""
-    from bench.execute import tree
-
     return len(tree.below(pid, tree.children())) > 1
 
 
@@ -247,8 +251,13 @@ def is_pilot(pid):
     [
         (["--engine", "rya"], "Did you mean 'ray'?"),
         (["--address", "here:1"], "give --engine ray too"),
+        pytest.param(
+            ["--engine", "slurm"],
+            "there is no Slurm here",
+            marks=pytest.mark.skipif(shutil.which("sbatch") is not None, reason="there is Slurm here"),
+        ),
         (["--slurm", "time=3"], "give --engine slurm too"),
-        (["--engine", "slurm", "--slurm", "time"], "must be KEY=VALUE"),
+        (["--engine", "slurm", "--slurm", "cluster=local", "--slurm", "time"], "must be KEY=VALUE"),
         (["--engine", "slurm", "--slurm", "cluster=local", "--slurm", "partitoin=gpu"], "partitoin"),
     ],
 )
@@ -257,3 +266,26 @@ def test_a_wrong_engine_or_option_is_told(bench, tmp_path, options, words):
     assert done.returncode == 2, done.stderr
     assert words in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_cluster_that_is_not_there_is_told_at_once(bench, tmp_path):
+    done = bench("run", write(tmp_path), "--engine", "ray", "--address", "127.0.0.1:1")
+    assert done.returncode == 1
+    assert "--address 127.0.0.1:1: nobody answers there" in done.stderr
+
+
+@pytest.mark.long
+def test_a_cluster_that_ends_under_way_ends_the_run_in_a_sentence_and_a_report(tmp_path):
+    from ray.cluster_utils import Cluster
+
+    file, results = write(tmp_path, steps=200_000), tmp_path / "results"
+    other = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    process = start(file, results, "--engine", "ray", "--address", other.address)
+    until(lambda: [pid for pid in working() if at_work(pid)])
+    other.shutdown()
+    until((results / "far" / "report.md").exists)
+    said, _ = process.communicate(timeout=200)
+    assert "the Ray cluster has ended" in said
+    assert "Traceback" not in said
+    assert process.returncode != 0
+    run(file.with_name(write(tmp_path, steps=30).name), results)

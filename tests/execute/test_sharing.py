@@ -179,6 +179,47 @@ def test_a_claim_is_one_drivers_and_a_dead_ones_is_taken_over_by_exactly_one(tmp
     assert not list((root / "drivers").iterdir())
 
 
+def test_a_driver_that_was_stopped_is_not_waited_for(tmp_path, monkeypatch):
+    """By its signs, which a process that sleeps (Ctrl-Z) does not give, though it is there."""
+    monkeypatch.setattr("bench.store.claims.LOST_SECONDS", 1.0)
+    root = Store(tmp_path / "store").root
+    ours, job = Claims(root), ("train", "ef", "01")
+    ours.open()
+    code = (
+        "import sys; from pathlib import Path; from bench.store.claims import Claims; c = Claims(Path(sys.argv[1]))\n"
+        "c.open(); print(c.claim(('train', 'ef', '01')) is None, flush=True); sys.stdin.read()"
+    )
+    other = subprocess.Popen(
+        [sys.executable, "-c", code, root], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert other.stdout.readline() == "True\n"
+    other.send_signal(signal.SIGSTOP)
+    assert ours.holder(job).pid == other.pid
+    until(lambda: ours.holder(job) is None, seconds=10)
+    assert ours.claim(job) is None
+    other.kill()
+    other.communicate()
+
+
+def test_drivers_that_start_while_another_tidies_up_keep_their_names(tmp_path):
+    root = Store(tmp_path / "store").root
+    for number in range(2000):
+        (root / "claims" / f"train-{number:04x}-00.0").write_text("00000000-00000000-1-1-00000000")
+    (root / "claims" / "train-aa-bb.0").mkdir()
+    code = (
+        "import sys; from pathlib import Path; from bench.store.claims import Claims; c = Claims(Path(sys.argv[1]))\n"
+        "c.open(); print(c.claim(('train', sys.argv[2], '01')) is None, flush=True); sys.stdin.read(); c.close()"
+    )
+    started = []
+    for number in range(4):
+        words = [sys.executable, "-c", code, root, f"{number:02x}"]
+        started.append(subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True))
+    assert [each.stdout.readline() for each in started] == ["True\n"] * 4
+    for each in started:
+        each.communicate()
+    assert not list((root / "drivers").iterdir())
+
+
 def test_processes_that_fight_for_dead_drivers_claims_never_both_get_one(tmp_path):
     root = Store(tmp_path / "store").root
     jobs = [("sample", f"{n:02x}", "00") for n in range(200)]
@@ -261,9 +302,13 @@ def test_when_one_of_two_drivers_is_killed_the_other_does_its_work(suite, tmp_pa
 def test_a_failure_is_met_once_and_told_by_both(suite, tmp_path):
     file = suite(100)
     (tmp_path / "fail").write_text("")
+    end(start(file, tmp_path / "alone"), status=1)
+    alone = (tmp_path / "tried").read_text()
+    (tmp_path / "tried").unlink()
     together = tmp_path / "together"
     said = [end(process, status=1) for process in [start(file, together) for _ in range(2)]]
     assert all("told to fail" in text for text in said)
+    assert len((tmp_path / "tried").read_text()) == len(alone), "each failure is met once"
     (tmp_path / "fail").unlink()
     done = subprocess.run(
         [sys.executable, "-m", "bench", "status", file, "--results", together],

@@ -241,7 +241,8 @@ def test_what_is_printed_from_dark_is_light_and_no_wider_than_its_sheet(browser,
     )
     try:
         assert browser.run("return getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
-        assert "invert(1)" in browser.run("return getComputedStyle(document.querySelector('.chart svg')).filter")
+        words = "return getComputedStyle(document.querySelector('.chart svg text')).fill"
+        assert browser.run(words) == "rgb(34, 34, 34)", "dark words on white paper"
         shown = "[...document.querySelectorAll('.chart svg, #t-claims, #t-headline')]"
         wide = f"return {shown}.map(one => one.getBoundingClientRect().right)"
         assert max(browser.run(wide)) <= 700

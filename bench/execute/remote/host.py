@@ -10,6 +10,7 @@ import hashlib
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +28,9 @@ ABOUT = ("versions", "cpu", "cores", "platform")
 """What of the provenance is the machine's own; the commit is that of who asked."""
 
 POLL = 0.2
+
+ABANDONED_SECONDS = 7 * 24 * 3600.0
+"""Age of what parcels brought from which it is removed: each parcel makes it young again."""
 
 
 @functools.cache
@@ -115,5 +119,10 @@ def place(run: str, node: str) -> Path:
     if root.is_symlink() or root.stat().st_uid != os.getuid():
         raise PermissionError(f"{root}: belongs to somebody else; remove it, or set TMPDIR")
     folder = root / f"{run}-{node}"
+    if not folder.exists():
+        for old in root.iterdir():  # of drivers that were killed
+            if time.time() - old.stat().st_mtime > ABANDONED_SECONDS:
+                shutil.rmtree(old, ignore_errors=True)
     folder.mkdir(exist_ok=True)
+    os.utime(folder)
     return folder

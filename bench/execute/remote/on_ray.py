@@ -8,7 +8,11 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import secrets
+import socket
+import sys
+import tempfile
 import time
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -32,6 +36,9 @@ GPU_SHARE = 0.25
 
 SECONDS_TO_JOIN = 120.0
 """A cluster of which no node has answered by then is given up."""
+
+NODES_SECONDS = 2.0
+"""How often it is looked which nodes live."""
 
 SECONDS_TO_LEAVE = 10.0
 """What hosts have at the end of a run to remove what was brought to them."""
@@ -73,6 +80,7 @@ class RayEngine:
         self._ours = not ray.is_initialized()
         if self._ours:
             self._join(address)
+        self._gone, self._there, self._asked = False, list[dict[str, Any]](), -NODES_SECONDS
         self._packer, self._refs = Packer(), dict[str, Any]()
         self._flights: list[Flight] = []
         self._lost: Counter[tuple[str, str]] = Counter()
@@ -127,6 +135,7 @@ class RayEngine:
         events = list(self._notices)
         self._notices.clear()
         deadline = time.monotonic() + timeout
+        self._nodes()
         while self._flights and not events:
             wait = max(0.0, deadline - time.monotonic())
             ready, _ = self._ray.wait([f.messages for f in self._flights], timeout=wait, fetch_local=False)
@@ -140,10 +149,12 @@ class RayEngine:
 
     def stop(self) -> None:
         """Call every batch off, and have each node forget what was brought to it."""
-        for flight in self._flights:
+        flights, self._flights = self._flights, []
+        if self._gone:
+            return
+        for flight in flights:
             with suppress(Exception):
                 self._ray.cancel(flight.messages, force=True)
-        self._flights.clear()
         with suppress(Exception):
             asked = [self._on(node, _forget).remote(self._run, node.id) for node in self._nodes()]
             self._ray.wait(asked, num_returns=len(asked), timeout=SECONDS_TO_LEAVE)
@@ -155,11 +166,30 @@ class RayEngine:
             self._ray.shutdown()
 
     def _join(self, address: str | None) -> None:
-        package = Path(bench.__file__).parent
+        """Join the cluster at an address, or start one: never another's that happens to run here.
+
+        Ray puts the folders of the script and the working directory on its workers' path; an empty folder takes their
+        place.
+        """
+        package, typed = Path(bench.__file__).parent, sys.argv[0]
+        host_port = re.fullmatch(r"([^/:]+):([0-9]{1,5})", address or "")
+        if host_port and not _answers(host_port[1], int(host_port[2])):
+            raise EngineError(f"--address {address}: nobody answers there; `ray status` tells a cluster's address")
+        with tempfile.TemporaryDirectory(prefix="flowbench-") as empty:
+            sys.argv[0] = f"{empty}/bench"
+            try:
+                self._init(address or "local", package, empty)
+            finally:
+                sys.argv[0] = typed
+
+    def _init(self, address: str, package: Path, empty: str) -> None:
+        environment = {
+            "py_modules": [str(package)], "working_dir": empty, "env_vars": {"PYTHONSAFEPATH": "1"},
+        }  # fmt: skip
         try:
             self._ray.init(
                 address=address, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR,
-                configure_logging=True, runtime_env={"py_modules": [str(package)], "env_vars": {"PYTHONSAFEPATH": "1"}},
+                configure_logging=True, runtime_env=environment,
             )  # fmt: skip
         except Exception as error:
             raise EngineError(
@@ -177,6 +207,8 @@ class RayEngine:
         for ref in ready:
             try:
                 self._know(asked[ref], self._ray.get(ref))
+            except (self._ray.exceptions.NodeDiedError, self._ray.exceptions.ActorUnschedulableError):
+                continue  # it left while it was asked
             except self._ray.exceptions.RayError as error:
                 raise EngineError(f"the node at {asked[ref].address} cannot run jobs: {_said(error)}") from error
         if late:
@@ -203,7 +235,9 @@ class RayEngine:
     def _nodes(self) -> list[Node]:
         """The nodes that live and have CPUs, in one order."""
         found = []
-        for each in self._ray.nodes():
+        if time.monotonic() - self._asked > NODES_SECONDS:
+            self._there, self._asked = self._ask(), time.monotonic()
+        for each in self._there:
             given = each.get("Resources", {})
             if not each["Alive"] or given.get("CPU", 0) < 1:
                 continue
@@ -214,6 +248,15 @@ class RayEngine:
                 Node(each["NodeID"], each["NodeManagerAddress"], kind, int(given["CPU"]), float(given.get("GPU", 0)))
             )
         return sorted(found, key=lambda node: (node.address, node.id))
+
+    def _ask(self) -> list[dict[str, Any]]:
+        """The cluster's nodes. EngineError where it has ended: Ray itself would wait a minute and end this process."""
+        host_name, _, port = self._ray.get_runtime_context().gcs_address.rpartition(":")
+        if self._gone or not any(_answers(host_name, int(port)) for _ in range(3)):
+            self._gone = True
+            raise EngineError("the Ray cluster has ended; start it again, and run this command again")
+        found: list[dict[str, Any]] = self._ray.nodes()
+        return found
 
     def _needs(self, batch: Sequence[Work]) -> dict[str, Any]:
         """What Ray is to find for a batch: CPUs, a share of a GPU, and for stopwatches one whole node of one kind."""
@@ -300,6 +343,15 @@ class RayEngine:
             f"a worker of the Ray cluster was lost ({why}); {count} job{'s are' if count != 1 else ' is'} tried again"
         )
         return [Noticed(text), *events]
+
+
+def _answers(host_name: str, port: int) -> bool:
+    """Whether somebody accepts a connection."""
+    try:
+        with socket.create_connection((host_name, port), timeout=5):
+            return True
+    except OSError:
+        return False
 
 
 def _said(error: BaseException) -> str:

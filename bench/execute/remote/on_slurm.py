@@ -32,6 +32,9 @@ BEAT_SECONDS = 5.0
 LOST_SECONDS = 60.0
 """A pilot that has seen no sign of its driver for so long ends: long enough for a disk that is slow to tell."""
 
+ABANDONED_SECONDS = 3600.0
+"""Age of a driver's last sign from which its spool is removed by the next."""
+
 POLL_SECONDS = 0.1
 ALIVE, HERE, SAID, STOP = "alive", "here.json", "said.jsonl", "stop"
 
@@ -62,6 +65,13 @@ class SlurmEngine:
             import submitit
         except ImportError:
             raise EngineError("--engine slurm: submitit is not installed; pip install 'flowbench[slurm]'") from None
+        if not any(text.startswith("cluster=") for text in asked) and shutil.which("sbatch") is None:
+            raise UsageError(
+                "--engine slurm: there is no Slurm here (sbatch is not found); run this where jobs are submitted, or "
+                "have the pilots on this machine by --slurm cluster=local"
+            )
+        for old in results.absolute().glob(".slurm-*"):
+            _forget(old)
         self.slots = slots
         self.spool = results.absolute() / f".slurm-{secrets.token_hex(4)}"
         wanted = dict(_pair(text) for text in asked)
@@ -262,6 +272,13 @@ class _Life:
             if now != self.last:
                 self.last, self.seen = now, time.monotonic()
         return time.monotonic() - self.seen < LOST_SECONDS
+
+
+def _forget(spool: Path) -> None:
+    """Remove the spool of a driver that was killed: none has lived that long without a sign."""
+    with suppress(OSError):
+        if not spool.is_symlink() and time.time() - (spool / ALIVE).stat().st_mtime > ABANDONED_SECONDS:
+            shutil.rmtree(spool, ignore_errors=True)
 
 
 def _executor(submitit: Any, folder: Path, asked: dict[str, Any]) -> Any:
