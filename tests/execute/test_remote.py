@@ -283,8 +283,8 @@ def test_a_cluster_that_ends_under_way_ends_the_run_in_a_sentence_and_a_report(t
     process = start(file, results, "--engine", "ray", "--address", other.address)
     until(lambda: [pid for pid in working() if at_work(pid)])
     other.shutdown()
-    until((results / "far" / "report.md").exists)
     said, _ = process.communicate(timeout=200)
+    assert (results / "far" / "report.md").exists()
     assert "the Ray cluster has ended" in said
     assert "Traceback" not in said
     assert process.returncode != 0
