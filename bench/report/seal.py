@@ -60,6 +60,11 @@ def read_suite(folder: Path) -> dict[str, Any]:
     return about
 
 
+def said(about: Mapping[str, Any]) -> dict[str, Any]:
+    """What a suite.json says, without its checksums."""
+    return {key: value for key, value in about.items() if key not in (SEAL, INPUTS, WRITTEN)}
+
+
 def is_sealed(about: Mapping[str, Any]) -> bool:
     """Whether a suite.json carries checksums; those of older versions do not."""
     return SEAL in about

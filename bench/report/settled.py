@@ -11,8 +11,8 @@ from pathlib import Path
 import pandas as pd
 from tabulate import tabulate
 
-from bench.errors import Corrupt, StoreError
-from bench.files import TABLE_LIMIT, make_folder, remove, write_beside
+from bench.errors import StoreError
+from bench.files import TABLE_LIMIT, make_folder, write_beside
 from bench.report import seal
 from bench.report.results import Results, load_results
 from bench.report.tables import escape, linked
@@ -21,6 +21,9 @@ from bench.stats import named_unit, round_to_interval
 from bench.verdicts import claims_table
 
 FOLDER = "published"
+HEAVY = ("report.html",)
+"""What is left out: two megabytes a suite, which `bench report --results results/published` writes again."""
+
 INDEX, BEST = "README.md", "settled.md"
 TOPICS = ("paths", "conventions", "couplings", "solvers", "networks", "training", "diffusion", "data")
 """Order of the index; a topic of one's own comes after them, and a claim without one last."""
@@ -70,16 +73,11 @@ def publish(folder: Path, root: Path, store_root: Path | None = None) -> Path:
         raise StoreError(f"{folder}: not published:{listed}")
     seal.verify(folder)
     names = seal.held(folder)
-    contents = {name: seal.read(folder, name, TABLE_LIMIT) for name in names}
+    contents = {name: seal.read(folder, name, TABLE_LIMIT) for name in names if name not in (seal.SUITE, *HEAVY)}
     target = root / folder.name
-    before = _held(target)
-    for name in sorted({name.rpartition("/")[0] for name in names}):
-        make_folder(root.parent, "/".join(filter(None, (root.name, folder.name, name))))
-    for name in [*(name for name in names if name != seal.SUITE), seal.SUITE]:
-        write_beside(root, f"{folder.name}/{name}", contents[name])
-    for name in before:
-        if name not in contents:
-            remove(root, f"{folder.name}/{name}")
+    make_folder(root.parent, root.name)
+    seal.write_run(target, {name: contents.pop(name) for name in seal.TABLES}, seal.said(results.suite))
+    seal.lay_out(target, seal.read_suite(target), contents)
     write_index(root)
     return target
 
@@ -159,11 +157,3 @@ def _table(found: pd.DataFrame) -> str:
 
 def _place(topic: object) -> int:
     return TOPICS.index(str(topic)) if topic in TOPICS else len(TOPICS) + (not topic)
-
-
-def _held(target: Path) -> list[str]:
-    """What a published folder holds by its own list; nothing where there is none."""
-    try:
-        return seal.held(target)
-    except (FileNotFoundError, Corrupt):
-        return []
