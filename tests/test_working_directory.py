@@ -75,7 +75,7 @@ def planted(tmp_path):
 @pytest.mark.parametrize("way", ["script", "module"])
 def test_no_file_of_the_working_directory_is_run(planted, way):
     assert "1 to do" in planted(way, "plan", "s.yaml")
-    assert "wasserstein" in planted(way, "run", "s.yaml", "--workers", "1")
+    assert "W2 (root)" in planted(way, "run", "s.yaml", "--workers", "1")
     assert "report.md" in planted(way, "report")
     assert "two_moons" in planted(way, "ls", "datasets")
     assert "laws hold" in planted(way, "check", "plugins/mine.py")
@@ -98,4 +98,4 @@ def test_a_folder_that_pythonpath_names_stays(planted, tmp_path):
 
 def test_the_repository_itself_may_be_the_working_directory(planted, tmp_path):
     options = ("run", str(tmp_path / "s.yaml"), "--workers", "1", "--results", str(tmp_path / "results"))
-    assert "wasserstein" in planted("module", *options, cwd=ROOT)
+    assert "W2 (root)" in planted("module", *options, cwd=ROOT)

@@ -299,6 +299,7 @@ def test_when_one_of_two_drivers_is_killed_the_other_does_its_work(suite, tmp_pa
     assert is_tidy(together)
 
 
+@pytest.mark.long
 def test_a_failure_is_met_once_and_told_by_both(suite, tmp_path):
     file = suite(100)
     (tmp_path / "fail").write_text("")
