@@ -59,9 +59,9 @@ def harm(file, how, outside):
     if how == "cut":
         file.write_bytes(content[: len(content) * 2 // 3])
     elif how == "bit":
-        changed = bytearray(content)
+        changed = bytearray(content or b"\0")  # of an empty file, such as a log, it is a byte too many
         digits = [place for place, byte in enumerate(content) if byte in b"12345678"]
-        changed[digits[len(digits) // 2] if digits else len(content) // 2] ^= 1  # a digit becomes another digit
+        changed[digits[len(digits) // 2] if digits else len(changed) // 2] ^= 1  # a digit becomes another digit
         file.write_bytes(changed)
     elif how == "empty":
         file.write_bytes(b"")

@@ -7,6 +7,7 @@ comes back with its end. The driver alone publishes.
 from __future__ import annotations
 
 import logging
+import math
 import os
 import re
 import secrets
@@ -36,6 +37,9 @@ GPU_SHARE = 0.25
 
 SECONDS_TO_JOIN = 120.0
 """A cluster of which no node has answered by then is given up."""
+
+SECONDS_TO_FALL = 2.0
+"""After the loss of a host, before more is handed out: a cluster that ends does so node by node."""
 
 NODES_SECONDS = 2.0
 """How often it is looked which nodes live."""
@@ -256,6 +260,10 @@ class RayEngine:
             self._gone = True
             raise EngineError("the Ray cluster has ended; start it again, and run this command again")
         found: list[dict[str, Any]] = self._ray.nodes()
+        mine = self._ray.get_runtime_context().get_node_id()
+        if not any(node["Alive"] for node in found if node["NodeID"] == mine):
+            self._gone = True
+            raise EngineError("the Ray node that this command goes through has ended; start it, and run this again")
         return found
 
     def _needs(self, batch: Sequence[Work]) -> dict[str, Any]:
@@ -331,6 +339,8 @@ class RayEngine:
     def _end(self, flight: Flight, why: str) -> list[Event]:
         """A host is lost: what it had in hand is tried again elsewhere, but not for ever."""
         self._flights.remove(flight)
+        time.sleep(SECONDS_TO_FALL)
+        self._asked = -math.inf  # before anything else is asked of a cluster that may be gone
         events: list[Event] = []
         self._lost.update(flight.begun)
         for job in flight.waiting:
