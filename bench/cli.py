@@ -11,10 +11,12 @@ import typer
 from bench import __version__, cli_components, cli_results, cli_runs, cli_settle, cli_store
 from bench.cli_suites import (
     AllowOption,
+    DeviceOption,
     OnlyOption,
     ProfileOption,
     ResultsDir,
     Suites,
+    WorkersOption,
     device_named,
     gpu_name,
     lay_out,
@@ -56,12 +58,10 @@ def _main(
 def run(
     suites: Suites,
     profile: ProfileOption = None,
-    device: Annotated[
-        str, typer.Option("--device", help="cpu, cuda, cuda:1; auto takes a GPU if there is one")
-    ] = "auto",
+    device: DeviceOption = "auto",
     only: OnlyOption = None,
     results: ResultsDir = Path("results"),
-    workers: Annotated[int | None, typer.Option("--workers", min=1, help="processes at once; one a core")] = None,
+    workers: WorkersOption = None,
     stale: Annotated[str, typer.Option("--stale", help="results of older code: redo, or keep")] = "redo",
     fail_fast: Annotated[bool, typer.Option("--fail-fast", help="stop at the first failure")] = False,
     minutes: Annotated[
@@ -109,7 +109,7 @@ def plan(
     profile: ProfileOption = None,
     only: OnlyOption = None,
     results: ResultsDir = Path("results"),
-    workers: Annotated[int | None, typer.Option("--workers", min=1)] = None,
+    workers: WorkersOption = None,
     allow: AllowOption = None,
 ) -> None:
     """Show what a run would do: cells, distinct jobs, what is stored already, how long the rest will take."""

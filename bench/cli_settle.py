@@ -14,8 +14,10 @@ import typer
 
 from bench.cli_suites import (
     AllowOption,
+    DeviceOption,
     ProfileOption,
     ResultsDir,
+    WorkersOption,
     device_named,
     gpu_name,
     lay_out,
@@ -55,11 +57,9 @@ def settle(
         float | None, typer.Option("--max-minutes", metavar="M", min=0, help="begin no round after so many minutes")
     ] = None,
     profile: ProfileOption = None,
-    device: Annotated[
-        str, typer.Option("--device", help="cpu, cuda, cuda:1; auto takes a GPU if there is one")
-    ] = "auto",
+    device: DeviceOption = "auto",
     results: ResultsDir = Path("results"),
-    workers: Annotated[int | None, typer.Option("--workers", min=1, help="processes at once; one a core")] = None,
+    workers: WorkersOption = None,
     allow: AllowOption = None,
 ) -> None:
     """Add seeds to the cells of a suite's claims until each is decided, or the budget is spent.

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 Suites = Annotated[list[str], typer.Argument(metavar="SUITE...", help="suite files, or names under suites/")]
 ResultsDir = Annotated[Path, typer.Option("--results", metavar="DIR", help="where results go")]
 ProfileOption = Annotated[str | None, typer.Option("--profile", help="a profile of the suite, such as smoke")]
+DeviceOption = Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1; auto takes a GPU if there is one")]
+WorkersOption = Annotated[int | None, typer.Option("--workers", min=1, help="processes at once; one a core")]
 OnlyOption = Annotated[
     list[str] | None,
     typer.Option("--only", metavar="FACTOR=VALUE", help="run these cells only; may be repeated"),

@@ -7,6 +7,9 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
+TOPICS = ("paths", "conventions", "couplings", "solvers", "networks", "diffusion", "data")
+"""What a claim may be about, in the order of the index of claims."""
+
 
 def shown(value: Any) -> str:
     """A value as a message quotes it: JSON on one line, shortened past 60 characters."""

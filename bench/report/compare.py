@@ -61,7 +61,8 @@ class Comparison:
 
     moved: a row per combination and value, labels first, then COLUMNS; `which` is better, worse, changed (a value
     that has no better side), slower or faster. verdicts: claim, before, now. lost: values that were there and are
-    missing now. alike: combinations that both have and in which nothing moved.
+    missing now. alike: combinations that both have and in which nothing moved. timed: why times were not compared,
+    empty where they were.
     """
 
     suite: str

@@ -1,7 +1,7 @@
 """What the project stands for: runs that may be published, and the index of what they settle.
 
-A published run lies in `results/published/<suite>[-<profile>]/`, as its run wrote it. `README.md` beside them lists
-every claim with its verdict by topic, and `settled.md` the surest few of those that are decided.
+A published run lies in `results/published/<suite>[-<profile>]/`, as its run wrote it but for the heavy page. Beside
+them `README.md` lists every claim with its verdict by topic, and `settled.md` the surest few of those that are decided.
 """
 
 from __future__ import annotations
@@ -19,15 +19,13 @@ from bench.report.tables import escape, linked
 from bench.report.traced import trace
 from bench.stats import named_unit, round_to_interval
 from bench.verdicts import claims_table
+from bench.words import TOPICS
 
 FOLDER = "published"
 HEAVY = ("report.html",)
 """What is left out: two megabytes a suite, which `bench report --results results/published` writes again."""
 
 INDEX, BEST = "README.md", "settled.md"
-TOPICS = ("paths", "conventions", "couplings", "solvers", "networks", "training", "diffusion", "data")
-"""Order of the index; a topic of one's own comes after them, and a claim without one last."""
-
 DECIDED = ("supported", "refuted", "equivalent")
 MOST = 12
 """Lines of settled.md."""
@@ -61,7 +59,7 @@ def unfit(results: Results) -> list[str]:
 
 
 def publish(folder: Path, root: Path, store_root: Path | None = None) -> Path:
-    """Copy a run's files as they are into root (results/published), and renew the index there; the new folder.
+    """Copy a run's files, all but HEAVY, into root (results/published), and renew the index there; the new folder.
 
     StoreError where the run may not be published, is not as it was written, or says another number than the store.
     """
@@ -156,4 +154,5 @@ def _table(found: pd.DataFrame) -> str:
 
 
 def _place(topic: object) -> int:
-    return TOPICS.index(str(topic)) if topic in TOPICS else len(TOPICS) + (not topic)
+    """Where a topic stands in the index; a claim without one comes last."""
+    return TOPICS.index(str(topic)) if topic in TOPICS else len(TOPICS)

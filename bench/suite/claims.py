@@ -47,13 +47,12 @@ from bench.suite.model import Cells, Claim, text_of
 from bench.suite.reader import Node, as_list, as_record, as_text
 from bench.suite.selectors import Finder, Term, as_selector, read_selector
 from bench.suite.values import resolved
-from bench.words import shown, unknown
+from bench.words import TOPICS, shown, unknown
 
 REQUIRED = ("claim", "metric", "better", "than")
 REACHING = ("claim", "metric", "where", "reaches")
 SAYING = ("source", "because", "topic")
 OPTIONAL = ("by", "margin", "at", *SAYING)
-TOPICS = ("paths", "conventions", "couplings", "solvers", "networks", "diffusion", "data")
 PAIRS_MAX = 1_000_000
 PERCENT = r"([0-9]+(?:\.[0-9]+)?)\s*%"
 _PERCENT = re.compile(PERCENT)

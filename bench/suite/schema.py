@@ -16,6 +16,7 @@ from bench.suite.axes import ABLATE, MODES
 from bench.suite.load import EXCLUSION, KEYS, SEEDS_MAX
 from bench.suite.profiles import NAME, PLAIN
 from bench.suite.values import PARAMETER
+from bench.words import TOPICS
 
 Schema = dict[str, Any]
 
@@ -140,7 +141,7 @@ SAID: Schema = {
     "metric": TEXT,
     "source": {**TEXT, "description": "who says so: a paper, a tutorial, a folk saying"},
     "because": {**TEXT, "description": "what limits the question itself"},
-    "topic": {"enum": list(claims.TOPICS), "description": "where an index of claims lists it"},
+    "topic": {"enum": list(TOPICS), "description": "where an index of claims lists it"},
 }
 
 PROPERTIES: Schema = {

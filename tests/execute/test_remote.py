@@ -3,9 +3,6 @@
 import os
 import shutil
 import signal
-import subprocess
-import sys
-import time
 from contextlib import suppress
 from pathlib import Path
 from textwrap import dedent
@@ -13,8 +10,8 @@ from textwrap import dedent
 import pandas as pd
 import pytest
 
-from bench.automatic import AUTOMATIC
 from bench.execute import tree
+from tests.execute.commands import end, left, numbers, start, until
 
 pytest.importorskip("ray", reason="the extra `ray` is not installed")
 pytest.importorskip("submitit", reason="the extra `slurm` is not installed")
@@ -77,8 +74,6 @@ SUITE = """
     metrics: [wasserstein]
 """
 
-MEASURED = [name for name, about in AUTOMATIC.items() if about.seconds]
-
 
 def write(folder, steps=30, net="mlp"):
     (folder / "far.py").write_text(dedent(PLUGIN))
@@ -89,56 +84,14 @@ def write(folder, steps=30, net="mlp"):
     return file
 
 
-def start(file, results, *options, folder=None):
-    """The command line in a process of its own, as a user has it."""
-    device = [] if "--device" in options else ["--device", "cpu"]
-    words = [sys.executable, "-m", "bench", "run", file, "--results", results, *device, *options]
-    environment = {**os.environ, "BENCH_TEST": str(results)}
-    return subprocess.Popen(
-        list(map(str, words)), env=environment, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
-
-
 def run(file, results, *options, status=0, folder=None):
-    process = start(file, results, *options, folder=folder)
-    said, _ = process.communicate(timeout=300)
-    assert process.returncode == status, said
-    assert "Traceback" not in said
-    return said
-
-
-def numbers(results, suite="far"):
-    """Every value that is no time, to the last bit that records keep."""
-    records = pd.read_csv(results / suite / "tables" / "records.csv", dtype=str, keep_default_na=False)
-    records = records[~records["metric"].isin(MEASURED)]
-    return records[["cell", "metric", "value", "status"]].sort_values(["cell", "metric"]).to_numpy().tolist()
+    return end(start(file, results, *options, folder=folder), status)
 
 
 def published(results):
     """Files and folders of finished jobs."""
     store = results / "store"
     return sorted(str(path.relative_to(store)) for kind in ("train", "sample") for path in store.glob(f"{kind}/*/DONE"))
-
-
-def left(marker):
-    """Processes that carry the marker of a run in their environment."""
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            if str(marker).encode() in (folder / "environ").read_bytes():
-                found.append(int(folder.name))
-        except OSError:
-            continue
-    return found
-
-
-def until(there, seconds=120):
-    """Wait for something to be there, and give it."""
-    deadline = time.monotonic() + seconds
-    while not (found := there()):
-        assert time.monotonic() < deadline, "it never came"
-        time.sleep(0.02)
-    return found
 
 
 @pytest.fixture(scope="module")
@@ -171,7 +124,7 @@ def test_ray_gives_the_same_numbers_from_plugins_and_data_that_travelled(here, c
         )
     said = run(file, tmp_path / "results", "--engine", "ray", "--address", cluster.address, folder=tmp_path)
     assert not (tmp_path / "ran").exists()
-    assert numbers(tmp_path / "results") == numbers(results)
+    assert numbers(tmp_path / "results" / "far") == numbers(results / "far")
     assert published(tmp_path / "results") == published(results)
     assert "times are taken on one kind of node: " in said
     records = pd.read_csv(tmp_path / "results" / "far" / "tables" / "records.csv")
@@ -193,9 +146,9 @@ def test_nothing_is_lost_with_a_worker_and_a_node_in_the_middle_of_work(cluster,
     said, _ = process.communicate(timeout=300)
     assert process.returncode == 0, said
     assert "was lost" in said
-    assert numbers(results) == numbers(whole)
+    assert numbers(results / "far") == numbers(whole / "far")
     assert published(results) == published(whole)
-    until(lambda: not [pid for pid in left("forkserver") if at_work(pid)])
+    until(lambda: not [pid for pid in working() if at_work(pid)])
 
 
 def working():
@@ -228,15 +181,15 @@ def test_slurm_gives_the_same_numbers_and_another_pilot_when_one_is_killed(here,
     file, results = here
     own = tmp_path / "results"
     process = start(file, own, "--engine", "slurm", "--slurm", "cluster=local", "--workers", "2")
-    pilots = until(lambda: [pid for pid in left(f"BENCH_TEST={own}") if is_pilot(pid) and at_work(pid)])
+    pilots = until(lambda: [pid for pid in left(own) if is_pilot(pid) and at_work(pid)])
     os.kill(pilots[0], signal.SIGKILL)
     said, _ = process.communicate(timeout=300)
     assert process.returncode == 0, said
     assert "another is asked for" in said
-    assert numbers(own) == numbers(results)
+    assert numbers(own / "far") == numbers(results / "far")
     assert published(own) == published(results)
     assert not list(own.glob(".slurm-*"))
-    until(lambda: not left(f"BENCH_TEST={own}"))
+    until(lambda: not left(own))
 
 
 def is_pilot(pid):

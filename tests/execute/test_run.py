@@ -15,6 +15,7 @@ import pytest
 
 from bench.plan import plan
 from bench.suite import load_suite
+from tests.execute.commands import marked
 
 SUITE = """
     suite: tiny
@@ -91,18 +92,6 @@ def table(folder, name):
 
 def entries(results, kind):
     return sorted(str(path) for path in (results / "store" / kind).glob("*/DONE"))
-
-
-def processes(marker):
-    """Process ids whose environment carries the marker."""
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            if marker.encode() in (folder / "environ").read_bytes() and (folder / "stat").read_text().split()[2] != "Z":
-                found.append(int(folder.name))
-        except OSError:
-            continue
-    return found
 
 
 def test_a_run_writes_tidy_records_and_a_report(finished):
@@ -205,9 +194,9 @@ def test_a_run_that_is_ended_leaves_nothing_running_and_is_continued(bench, suit
         assert "Traceback" not in err
         assert "cancelled" in set(table(results / "tiny", "cells")["status"])
     deadline = time.monotonic() + 10
-    while processes(marker) and time.monotonic() < deadline:
+    while marked(marker) and time.monotonic() < deadline:
         time.sleep(0.1)
-    assert not processes(marker)
+    assert not marked(marker)
     times = {path: Path(path).stat().st_mtime_ns for path in done}
     bench("run", slow, "--results", results)
     assert set(table(results / "tiny", "cells")["status"]) == {"ok"}

@@ -9,15 +9,13 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from pathlib import Path
 from textwrap import dedent
 
-import pandas as pd
 import pytest
 
-from bench.automatic import AUTOMATIC
 from bench.store import Store
 from bench.store.claims import Claims
+from tests.execute.commands import end, left, numbers, start, until
 
 SUITE = """
     suite: shared
@@ -60,8 +58,6 @@ SLOW = '''
     PATHS = {"slow": Slow}
 '''
 
-MEASURED = [name for name, about in AUTOMATIC.items() if about.seconds]
-
 
 @pytest.fixture
 def suite(tmp_path):
@@ -74,60 +70,14 @@ def suite(tmp_path):
     return write
 
 
-def start(file, results, *options):
-    words = [sys.executable, "-m", "bench", "run", file, "--results", results, "--device", "cpu", *options]
-    environment = {**os.environ, "BENCH_TEST": f"marked {results}"}
-    return subprocess.Popen(
-        list(map(str, words)), env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
-
-
 def status(file, results, *options):
     words = [sys.executable, "-m", "bench", "status", file, "--results", results, *options]
     return subprocess.run(list(map(str, words)), capture_output=True, text=True, check=False)
 
 
-def end(process, status=0):
-    said, _ = process.communicate(timeout=400)
-    assert process.returncode == status, said
-    assert "Traceback" not in said
-    return said
-
-
-def numbers(results):
-    records = pd.read_csv(results / "shared" / "tables" / "records.csv", dtype=str, keep_default_na=False)
-    records = records[~records["metric"].isin(MEASURED)]
-    return records[["cell", "metric", "value", "status"]].sort_values(["cell", "metric"]).to_numpy().tolist()
-
-
-def done_by(said_or_folder):
-    """How many jobs of each kind one driver did, by its report's own count."""
-    about = json.loads((said_or_folder / "shared" / "suite.json").read_text())
-    return {kind: counts["done"] for kind, counts in about["jobs"].items()}
-
-
 def counted(said):
     """Jobs that a driver says it has to do, and that were done by it, out of what it printed."""
     return [line for line in said.splitlines() if line.startswith("to do: ")]
-
-
-def left(results):
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            if f"marked {results}".encode() in (folder / "environ").read_bytes():
-                found.append(int(folder.name))
-        except OSError:
-            continue
-    return found
-
-
-def until(there, seconds=120):
-    deadline = time.monotonic() + seconds
-    while not (found := there()):
-        assert time.monotonic() < deadline, "it never came"
-        time.sleep(0.02)
-    return found
 
 
 def entries(results):
@@ -142,6 +92,18 @@ def is_tidy(results):
     return not held and not left(results)
 
 
+def claimant(root):
+    """A process that holds the claim of one job, until it is told to end."""
+    code = (
+        "import sys; from pathlib import Path; from bench.store.claims import Claims; c = Claims(Path(sys.argv[1]))\n"
+        "c.open(); print(c.claim(('train', 'ef', '01')) is None, flush=True); sys.stdin.read()"
+    )
+    words = [sys.executable, "-c", code, root]
+    process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "True\n"
+    return process
+
+
 def test_a_claim_is_one_drivers_and_a_dead_ones_is_taken_over_by_exactly_one(tmp_path):
     root = Store(tmp_path / "store").root
     job = ("train", "ab", "cd")
@@ -154,14 +116,7 @@ def test_a_claim_is_one_drivers_and_a_dead_ones_is_taken_over_by_exactly_one(tmp
     ours.release(job)
     assert theirs.holder(job) is None
     assert theirs.claim(job) is None
-    code = (
-        "import sys; from pathlib import Path; from bench.store.claims import Claims; c = Claims(Path(sys.argv[1]))\n"
-        "c.open(); print(c.claim(('train', 'ef', '01')) is None, flush=True); sys.stdin.read()"
-    )
-    other = subprocess.Popen(
-        [sys.executable, "-c", code, root], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    assert other.stdout.readline() == "True\n"
+    other = claimant(root)
     assert ours.claim(("train", "ef", "01")).pid == other.pid
     other.kill()
     other.wait()
@@ -185,14 +140,7 @@ def test_a_driver_that_was_stopped_is_not_waited_for(tmp_path, monkeypatch):
     root = Store(tmp_path / "store").root
     ours, job = Claims(root), ("train", "ef", "01")
     ours.open()
-    code = (
-        "import sys; from pathlib import Path; from bench.store.claims import Claims; c = Claims(Path(sys.argv[1]))\n"
-        "c.open(); print(c.claim(('train', 'ef', '01')) is None, flush=True); sys.stdin.read()"
-    )
-    other = subprocess.Popen(
-        [sys.executable, "-c", code, root], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    assert other.stdout.readline() == "True\n"
+    other = claimant(root)
     other.send_signal(signal.SIGSTOP)
     assert ours.holder(job).pid == other.pid
     until(lambda: ours.holder(job) is None, seconds=10)
@@ -262,7 +210,7 @@ def test_two_drivers_do_each_job_once_and_both_report_all_of_it(suite, tmp_path)
     together = tmp_path / "together"
     pair = [start(file, together) for _ in range(2)]
     said = [end(process) for process in pair]
-    assert numbers(together) == numbers(tmp_path / "alone")
+    assert numbers(together / "shared") == numbers(tmp_path / "alone" / "shared")
     assert is_tidy(together)
     assert each_once(said) == [], said
 
@@ -294,7 +242,7 @@ def test_when_one_of_two_drivers_is_killed_the_other_does_its_work(suite, tmp_pa
     doomed.kill()
     doomed.communicate()
     end(other)
-    assert numbers(together) == numbers(tmp_path / "alone")
+    assert numbers(together / "shared") == numbers(tmp_path / "alone" / "shared")
     end(start(file, together))
     assert is_tidy(together)
 
@@ -373,7 +321,7 @@ def test_a_driver_killed_at_any_moment_loses_nothing_and_leaves_nothing(suite, t
         before = entries(results)
         stages[max((path.parent.parent.name for path in before), default="nothing")] += 1
         end(start(file, results))
-        assert numbers(results) == numbers(tmp_path / "alone"), moment
+        assert numbers(results / "shared") == numbers(tmp_path / "alone" / "shared"), moment
         after = entries(results)
         assert {path: after[path] for path in before} == before, "what was published is not done again"
         assert is_tidy(results)
@@ -392,5 +340,5 @@ def test_a_driver_killed_while_it_writes_the_report_reports_the_same(suite, tmp_
         process.kill()
         process.communicate()
         end(start(file, results))
-        assert numbers(results) == numbers(tmp_path / "alone")
+        assert numbers(results / "shared") == numbers(tmp_path / "alone" / "shared")
         assert (results / "shared" / "report.md").read_bytes()

@@ -72,7 +72,10 @@ class Flight:
 
 
 class RayEngine:
-    """Batches on the nodes of a Ray cluster: the one at `address`, or one that is started here."""
+    """Batches on the nodes of a Ray cluster: the one at `address`, or one that is started here and ends with us.
+
+    Raises EngineError where Ray is not installed, and where the cluster cannot be joined or has no CPU to give.
+    """
 
     def __init__(self, address: str | None = None, slots: int | None = None) -> None:
         os.environ.update({name: value for name, value in QUIET.items() if name not in os.environ})
@@ -81,8 +84,7 @@ class RayEngine:
         except ImportError:
             raise EngineError("--engine ray: Ray is not installed; pip install 'flowbench[ray]'") from None
         self._ray, self._most, self._run = ray, slots, secrets.token_hex(4)
-        self._ours = not ray.is_initialized()
-        if self._ours:
+        if not ray.is_initialized():
             self._join(address)
         self._gone, self._there, self._asked = False, list[dict[str, Any]](), -NODES_SECONDS
         self._packer, self._refs = Packer(), dict[str, Any]()
@@ -163,12 +165,6 @@ class RayEngine:
             asked = [self._on(node, _forget).remote(self._run, node.id) for node in self._nodes()]
             self._ray.wait(asked, num_returns=len(asked), timeout=SECONDS_TO_LEAVE)
 
-    def close(self) -> None:
-        """Leave the cluster, and end it if it was started here."""
-        self.stop()
-        if self._ours:
-            self._ray.shutdown()
-
     def _join(self, address: str | None) -> None:
         """Join the cluster at an address, or start one: never another's that happens to run here.
 
@@ -211,7 +207,7 @@ class RayEngine:
         for ref in ready:
             try:
                 self._know(asked[ref], self._ray.get(ref))
-            except (self._ray.exceptions.NodeDiedError, self._ray.exceptions.ActorUnschedulableError):
+            except self._ray.exceptions.NodeDiedError:
                 continue  # it left while it was asked
             except self._ray.exceptions.RayError as error:
                 raise EngineError(f"the node at {asked[ref].address} cannot run jobs: {_said(error)}") from error
@@ -246,7 +242,7 @@ class RayEngine:
             if not each["Alive"] or given.get("CPU", 0) < 1:
                 continue
             gpus = sorted(name.partition(":")[2] for name in given if name.startswith("accelerator_type:"))
-            about = self.__dict__.get("_about", {}).get(each["NodeID"], {})
+            about = self._about.get(each["NodeID"], {})
             kind = ", ".join([str(about.get("cpu", "unknown CPU")), f"{given['CPU']:.0f} CPUs", *gpus])
             found.append(
                 Node(each["NodeID"], each["NodeManagerAddress"], kind, int(given["CPU"]), float(given.get("GPU", 0)))
