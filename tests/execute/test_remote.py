@@ -132,6 +132,7 @@ def test_ray_gives_the_same_numbers_from_plugins_and_data_that_travelled(here, c
     assert not list((tmp_path / "results" / "store").glob("tmp/*")), "nothing is left in staging"
 
 
+@pytest.mark.long
 def test_nothing_is_lost_with_a_worker_and_a_node_in_the_middle_of_work(cluster, tmp_path):
     file = write(tmp_path, steps=8000)
     whole = tmp_path / "whole"

@@ -292,6 +292,7 @@ def test_training_is_fixed_by_its_seed(mnist):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_training_anew_gives_one_as_good(bench, mnist, tmp_path):
     anew = str(tmp_path / "anew.safetensors")
     done = bench("extractor", "train", "--seed", 1, "--out", anew)
