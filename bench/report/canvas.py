@@ -26,6 +26,9 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">")
 DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (5, 1.2, 1.2, 1.2)), (0, (8, 2)))
 GREY = "0.35"
 RASTER_DPI, QUALITY = 130, 88
+MOST_LINES = 3000
+"""A figure that takes more lines of SVG is lighter, and as legible, as pixels."""
+
 SALT = "flowbench"
 DUBLIN = "http://purl.org/dc/elements/1.1/"
 
@@ -33,7 +36,8 @@ DUBLIN = "http://purl.org/dc/elements/1.1/"
 class Drawing(NamedTuple):
     """A figure before it is a file: the file's stem, the heading and caption on the page, the figure.
 
-    raster: whether it shows pictures or clouds of points, which are lighter as pixels than as lines.
+    raster: whether it shows pictures or clouds of points, which are lighter as pixels than as lines; what turns out
+    to be as heavy becomes pixels by itself.
     """
 
     name: str
@@ -74,15 +78,17 @@ def look() -> Iterator[None]:
 
 def drawn(drawing: Drawing) -> tuple[str, bytes]:
     """The figure's file name and content, SVG or WebP, with title and caption inside: equal drawings, equal bytes."""
-    buffer = io.BytesIO()
-    if drawing.raster:
-        drawing.figure.savefig(
-            buffer, format="webp", dpi=RASTER_DPI, pil_kwargs={"quality": QUALITY, "method": 4, "xmp": _xmp(drawing)}
-        )
-        return f"{drawing.name}.webp", buffer.getvalue()
-    held = {"Date": None, "Creator": None, "Title": drawing.title, "Description": drawing.caption}
-    drawing.figure.savefig(buffer, format="svg", metadata=held)
-    return f"{drawing.name}.svg", buffer.getvalue()
+    if not drawing.raster:
+        lines = io.BytesIO()
+        held = {"Date": None, "Creator": None, "Title": drawing.title, "Description": drawing.caption}
+        drawing.figure.savefig(lines, format="svg", metadata=held)
+        if lines.getvalue().count(b"\n") <= MOST_LINES:
+            return f"{drawing.name}.svg", lines.getvalue()
+    pixels = io.BytesIO()
+    drawing.figure.savefig(
+        pixels, format="webp", dpi=RASTER_DPI, pil_kwargs={"quality": QUALITY, "method": 4, "xmp": _xmp(drawing)}
+    )
+    return f"{drawing.name}.webp", pixels.getvalue()
 
 
 def about(content: bytes, name: str) -> tuple[str, str]:

@@ -42,7 +42,7 @@ FAILURE_ROWS = 30
 EFFECT_ROWS, SHARE_LEAST = 6, 0.005
 """Most factors and interactions that a score shows, and the least share of one that is shown."""
 
-FOREST = "figures/claims.svg"
+FOREST = "figures/claims."
 """The figure that shows the claims, which stands with them."""
 
 DATED = ("started", "date", "time", "host", "hostname", "user")
@@ -91,8 +91,8 @@ def write_report(folder: Path, store_root: Path | None = None, traced: bool = Fa
         about |= {
             "headline": Shown(table, results.varied),
             "headline_note": note,
-            "forest": next((figure for figure in figures if figure.file == FOREST), None),
-            "figures": [figure for figure in figures if figure.file != FOREST],
+            "forest": next((figure for figure in figures if figure.file.startswith(FOREST)), None),
+            "figures": [figure for figure in figures if not figure.file.startswith(FOREST)],
             "warnings": warnings,
         }
         files |= drawn

@@ -1,5 +1,7 @@
 """Nets for images: the published count, the grids, the condition on time and class, and what they refuse."""
 
+import itertools
+
 import pytest
 import torch
 from torch import nn
@@ -10,11 +12,13 @@ from bench.nets import NETS
 
 SMALL = {
     "unet": {"width": 16},
+    "unet of patches": {"width": 16, "patch": 2},
     "unet_attention": {"width": 8},
     "dit": {"width": 24, "depth": 2},
 }
 """Parameters under which each net is quick; 24 is 3 heads of 8."""
 
+KINDS = {name: NETS[name.split()[0]] for name in SMALL}
 ALL = pytest.mark.parametrize("name", SMALL)
 DIGITS = (1, 8, 8)
 MNIST = (1, 28, 28)
@@ -23,7 +27,7 @@ MNIST = (1, 28, 28)
 def built(name, shape=DIGITS, seed=0, stirred=True, **parameters):
     """A small module; `stirred`: weights moved a little, since two of the nets begin as 0."""
     torch.manual_seed(seed)
-    module = NETS[name](**SMALL[name] | parameters).build(shape)
+    module = KINDS[name](**SMALL[name] | parameters).build(shape)
     if stirred:
         with torch.no_grad():
             for parameter in module.parameters():
@@ -46,6 +50,19 @@ def test_the_unet_has_the_published_number_of_parameters():
     convolutions = 9 * (2 + 8 + 16 + 16 + 2) + 16 * (16 + 4)
     channels = 1 + 2 + 4 + 4 + 4 + 2 + 1 + 1
     assert count(width=16) == 16**2 * convolutions + 16 * (9 + channels * (1 + 2 + 33) + 1) + 1 + 2 * 32 * 33
+
+
+def test_a_unet_of_patches_sees_each_square_as_a_pixel_and_nothing_beyond_the_edge():
+    x, tau = batch((1, 6, 6), 2)
+    module = built("unet of patches", (1, 6, 6))
+    inner = torch.zeros(2, 4, 4, 4)
+    for row, column in itertools.product(range(6), range(6)):  # one pixel of padding on each side of 6 x 6 makes 8 x 8
+        square, place = ((row + 1) // 2, (column + 1) // 2), 2 * ((row + 1) % 2) + (column + 1) % 2
+        inner[:, place, square[0], square[1]] = x[:, 0, row, column]
+    expected, out = module.net(inner, tau), module(x, tau)
+    for row, column in itertools.product(range(6), range(6)):
+        place = 2 * ((row + 1) % 2) + (column + 1) % 2
+        assert torch.equal(out[:, 0, row, column], expected[:, place, (row + 1) // 2, (column + 1) // 2])
 
 
 @ALL
@@ -165,7 +182,12 @@ def test_tokens_of_the_dit_know_their_place():
     torch.testing.assert_close(places[:, 12], row.float().sin())  # the row's fastest sine
 
 
-@ALL
+def test_a_unet_of_patches_needs_sides_that_patches_fill():
+    with pytest.raises(ValueError, match=r"^unet with patch 2 .*multiples of 2, .*not 7 x 8"):
+        built("unet of patches", (1, 7, 8))
+
+
+@pytest.mark.parametrize("name", sorted({name.split()[0] for name in SMALL}))
 @pytest.mark.parametrize(
     ("shape", "words"),
     [((2,), "not for points of shape"), ((1, 30, 28), "multiples of 4.* not 30 x 28"), ((28, 28), "not for points")],
@@ -210,5 +232,5 @@ def test_parameters_that_do_not_fit_are_refused_in_words(name, parameters, words
 def test_small_and_conditional_nets_keep_the_contract(name, law):
     if law.__name__ == "agrees_on_a_gpu" and not torch.cuda.is_available():
         pytest.skip("no GPU")
-    if reason := law(NETS[name](**SMALL[name], classes=10)):
+    if reason := law(KINDS[name](**SMALL[name], classes=10)):
         pytest.skip(reason)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from bench.report import curves
+from bench.report.canvas import Drawing, about, drawn, panels
 from bench.report.images import mosaic
 from bench.report.results import load_results
 
@@ -40,3 +41,13 @@ def test_a_sheet_holds_its_images_row_by_row():
         assert level == pytest.approx(place / 4)
     assert (levels[5] == 1).all()
     assert mosaic(np.full((1, 1, 2, 2), 7.0), 1).max() == 1
+
+
+def test_a_figure_of_very_many_lines_becomes_pixels_and_keeps_its_caption():
+    for count, ending in ((3, "svg"), (800, "webp")):
+        figure, axes = panels(1, 1)
+        for _ in range(count):
+            axes[0, 0].plot([0, 1, 2], [0, 1, 0])
+        name, content = drawn(Drawing("curves", "Curves", "What each shows", figure))
+        assert name == f"curves.{ending}"
+        assert about(content, name) == ("Curves", "What each shows")

@@ -47,6 +47,8 @@ NODES_SECONDS = 2.0
 SECONDS_TO_LEAVE = 10.0
 """What hosts have at the end of a run to remove what was brought to them."""
 
+RAY_LOGS = "/tmp/ray/session_latest/logs"
+
 QUIET = {"RAY_DEDUP_LOGS": "0", "RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
 
 
@@ -192,8 +194,12 @@ class RayEngine:
                 configure_logging=True, runtime_env=environment,
             )  # fmt: skip
         except Exception as error:
+            why = " ".join(str(error).split())[:300]
+            if address == "local":
+                text = f"--engine ray: no Ray cluster can be started here ({why}); see {RAY_LOGS}, or join one by --address"
+                raise EngineError(text) from error
             raise EngineError(
-                f"--address {address}: no Ray cluster can be joined ({' '.join(str(error).split())[:300]}); start one "
+                f"--address {address}: no Ray cluster can be joined ({why}); start one "
                 "with `ray start --head`, or leave --address out to have one on this machine"
             ) from error
 
@@ -207,15 +213,18 @@ class RayEngine:
         for ref in ready:
             try:
                 self._know(asked[ref], self._ray.get(ref))
-            except self._ray.exceptions.NodeDiedError:
-                continue  # it left while it was asked
             except self._ray.exceptions.RayError as error:
+                self._asked = -math.inf
+                if asked[ref].id not in {node.id for node in self._nodes()}:
+                    continue  # it left while it was asked, by whatever name Ray tells of that
                 raise EngineError(f"the node at {asked[ref].address} cannot run jobs: {_said(error)}") from error
         if late:
             silent = ", ".join(asked[ref].address for ref in late)
             raise EngineError(
                 f"no answer within {SECONDS_TO_JOIN:.0f} s from {silent}; see `ray status` for what is busy"
             )
+        if not self._about:
+            raise EngineError("every node of the Ray cluster left while it was asked what it is; see `ray status`")
 
     def _know(self, node: Node, about: dict[str, Any]) -> None:
         if about["code"] != host.code():
