@@ -196,7 +196,7 @@ class RayEngine:
         except Exception as error:
             why = " ".join(str(error).split())[:300]
             if address == "local":
-                text = f"--engine ray: no Ray cluster can be started here ({why}); see {RAY_LOGS}, or join one by --address"
+                text = f"--engine ray: no cluster can be started here ({why}); see {RAY_LOGS}, or join one by --address"
                 raise EngineError(text) from error
             raise EngineError(
                 f"--address {address}: no Ray cluster can be joined ({why}); start one "
