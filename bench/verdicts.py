@@ -20,6 +20,7 @@ from bench.decisions import LEVEL, MORE_MAX, Decision, decide
 from bench.nfe import Budget
 from bench.sequential import settle
 from bench.stats import cluster_words, is_excess, mean_interval, round_to_interval, seeds_needed
+from bench.titles import title
 
 if TYPE_CHECKING:
     from bench.report.results import Results
@@ -37,7 +38,15 @@ more_seeds, excludes: see `Decision`."""
 SEED_COLUMNS = ("claim", "dataset", "seed", "difference")
 """Columns of claim_seeds.csv: per claim and seed a row without data set, and one for each where there are several."""
 
-ORDER = ("supported", "refuted", "equivalent", "undecided", "too few seeds", "no data")
+LEADS = {
+    "supported": "Supported",
+    "refuted": "Refuted, the other side is ahead",
+    "equivalent": "Equivalent, no difference beyond the margin",
+    "undecided": "Undecided",
+    "too few seeds": "Too few seeds",
+    "no data": "No data",
+}
+"""How an answer names each verdict, in its order."""
 
 
 def answer(results: Results) -> str:
@@ -49,10 +58,10 @@ def answer(results: Results) -> str:
         return _first_look(results)
     if len(table) == 1:
         return str(table["answer"].iloc[0]) + "."
-    named = {verdict: table.loc[table["verdict"] == verdict, "claim"].tolist() for verdict in ORDER}
+    named = {verdict: table.loc[table["verdict"] == verdict, "claim"].tolist() for verdict in LEADS}
     found = {verdict: claims for verdict, claims in named.items() if claims}
     counts = [f"{len(claims)} {_adjective(verdict, len(claims))}" for verdict, claims in found.items()]
-    lists = [f"{verdict.capitalize()}: {'; '.join(claims)}." for verdict, claims in found.items()]
+    lists = [f"{LEADS[verdict]}: {_and([f'“{claim}”' for claim in claims])}." for verdict, claims in found.items()]
     return f"Of {len(table)} claims {_and(counts)}. {' '.join(lists)}"
 
 
@@ -230,7 +239,7 @@ def contrast_words(claim: Mapping[str, Any], found: Difference) -> str:
     inside = found.interval
     fair, ahead = ("higher", "lower") if found.direction != "higher" else ("lower", "higher")
     squared = is_excess(claim["metric"])
-    metric = f"squared {claim['metric']} (score² − floor², signed)" if squared else claim["metric"]
+    metric = f"squared {claim['metric']} (score² − floor², signed)" if squared else title(claim["metric"])
     share = asked_share(claim, found.direction)
     better, than = claim.get("sides") or (claim["better"], claim["than"])
     other = f"{f'{share:g} times ' if share != 1 else ''}that of ({than})"

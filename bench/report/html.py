@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bench.report.names import titles
 from bench.report.results import Results, dataset_axis
 from bench.report.tables import column_titles, headline_text
 from bench.stats import mean_interval
+from bench.titles import titles
 from bench.verdicts import differences, effects_table, seeds_table
 
 if TYPE_CHECKING:

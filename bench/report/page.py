@@ -19,7 +19,6 @@ from bench.report.claims import claims_text
 from bench.report.failures import failure_groups, failures
 from bench.report.figures import draw_figures
 from bench.report.latex import latex_files
-from bench.report.names import titles
 from bench.report.results import Results, Score, load_results
 from bench.report.seal import HTML, PAGE, REMEDY, SUITE, is_sealed, lay_out
 from bench.report.tables import (
@@ -34,6 +33,7 @@ from bench.report.tables import (
     table_files,
 )
 from bench.report.traced import trace
+from bench.titles import titles
 from bench.verdicts import answer, claims_table, effects_table, fronts_table, what_matters
 from bench.words import duration
 

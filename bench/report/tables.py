@@ -15,9 +15,9 @@ from tabulate import tabulate
 from bench.csv_text import csv_text
 from bench.report.claims import claims_text
 from bench.report.failures import failure_groups, failures
-from bench.report.names import titles
 from bench.report.results import Results, Score
 from bench.stats import cluster_words, prediction_interval, round_like, round_to_interval, round_with_ends
+from bench.titles import titles
 from bench.verdicts import claims_table, effects_table, fronts_table, seeds_table
 
 ARROWS = {"lower": " ↓", "higher": " ↑"}

@@ -63,9 +63,9 @@ def test_each_verdict_has_its_row_and_its_sentence(make_run):
     assert table.loc[0, ["source", "because", "topic"]].tolist() == ["arXiv:1", "b", "paths"]
     answers = table["answer"].tolist()
     assert answers[0].startswith(
-        "Supported: the wasserstein of (path: straight) is lower than that of (path: noisy) by 0.198 ± 0.006"
+        "Supported: the W2 (root) of (path: straight) is lower than that of (path: noisy) by 0.198 ± 0.006"
     )
-    assert answers[1].startswith("Refuted: the wasserstein of (path: noisy) is higher than")
+    assert answers[1].startswith("Refuted: the W2 (root) of (path: noisy) is higher than")
     assert "which is within the margin of ±0.5 data units (8 seeds, p = " in answers[2]
     assert "against" not in answers[2]
     assert "neither within nor beyond the margin of ±0.2 data units for certain" in answers[3]
@@ -74,7 +74,7 @@ def test_each_verdict_has_its_row_and_its_sentence(make_run):
     assert whole.startswith(
         "Of 5 claims 1 is supported, 1 is refuted, 1 is equivalent, 1 is undecided and 1 has no data. "
     )
-    assert "Equivalent: they are equal to within .5." in whole
+    assert "Equivalent, no difference beyond the margin: “they are equal to within .5”." in whole
 
 
 def test_undecided_says_what_would_settle_it_and_what_is_excluded(make_run):
@@ -147,7 +147,7 @@ def test_a_threshold_a_share_and_an_excess_are_worded(make_run):
     share = stated("s", metric="wasserstein_excess", by=0.1, at="nfe <= 20")
     results = run(make_run, lambda *_: 0.0, [reaching, share])
     first, second = verdicts.claims_table(results)["answer"]
-    assert "the wasserstein of (path: straight) is higher than 1.5 times its floor by 0.25 data units" in first
+    assert "the W2 (root) of (path: straight) is higher than 1.5 times its floor by 0.25 data units" in first
     assert first.startswith("Refuted")
     assert second.startswith("No data")
     found = verdicts.differences(results)[0]

@@ -139,7 +139,7 @@ def test_page_begins_with_question_answer_and_claims(make_run):
     page = write_report(make_run(AXES, range(6), measure=one_score, claims=claims), None).path.read_text()
     head = page.partition("## Headline")[0]
     places = [
-        head.index(text) for text in ("Does noise", "Supported: the wasserstein", "| Straight is better", "0.031 |")
+        head.index(text) for text in ("Does noise", "Supported: the W2 (root)", "| Straight is better", "0.031 |")
     ]
     assert places == sorted(places)
     assert "| a folk saying" in head

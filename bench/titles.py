@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from bench.report.results import Score
+if TYPE_CHECKING:
+    from bench.report.results import Score
 
 TAGGED = re.compile(r"(?P<name>\w+)\[(?P<extractor>[^@=\]]+)(?:@[^\]]+)?\]")
 
@@ -27,6 +29,11 @@ TITLES = {
 """Root or square, biased or not, where the same name stands for both in the literature."""
 
 
+def title(name: str) -> str:
+    """What a metric of a claim is called in a sentence: `W2 (root)` for wasserstein."""
+    return TITLES.get(name, name.replace("_", " "))
+
+
 def titles(scores: Sequence[Score]) -> dict[str, str]:
     """What each score is called on a page, by its key: `W2 (root)`, `FID (squared, lenet64)`; the key where two scores
     would be called the same.
@@ -43,7 +50,7 @@ def _title(score: Score) -> str:
     """
     found = TAGGED.fullmatch(score.value)
     name, extractor = (found["name"], found["extractor"]) if found else (score.value, "")
-    words = TITLES.get(name, name.replace("_", " ") if name.isidentifier() else name)
+    words = title(name) if name.isidentifier() else name
     if extractor:
         words = f"{words[:-1]}, {extractor})" if words.endswith(")") else f"{words} ({extractor})"
     tail = score.key.removeprefix(score.value)

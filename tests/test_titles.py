@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
-from bench.report.names import titles
 from bench.report.results import Score
+from bench.titles import titles
 
 W2 = Score("wasserstein", "wasserstein", "", "lower", 1024, 2, "", "", "", False)
 
