@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -9,6 +11,40 @@ from bench.nets.embeddings import TimeEmbedding
 
 TIME_SCALE = 1000.0
 """Times in [0, 1] are shown to the sinusoidal embedding as 0 to 1000, the steps of a DDPM."""
+
+COARSEST = 4
+"""Pixels to one of a U-Net's coarsest grid, along a side."""
+
+
+def of_patches(shape: tuple[int, ...], patch: int, net: str, build: Callable[[int], nn.Module]) -> nn.Module:
+    """A U-Net for images of this shape, (channels, height, width), of which `build` makes the module for so many
+    channels.
+
+    With `patch` p > 1 it sees p x p pixels as one of p^2 channels (pixel-unshuffle, Shi et al. 2016,
+    arXiv:1609.05158): images are padded with zeros to sides that are multiples of 4 p and unshuffled; what comes out is
+    shuffled back and cropped. Raises ValueError unless sides are multiples of p, at p = 1 of 4.
+    """
+    if patch == 1:
+        return build(image_shape(shape, COARSEST, net)[0])
+    channels, _, _ = image_shape(shape, patch, f"{net} with patch {patch}")
+    return _OfPatches(build(channels * patch**2), patch)
+
+
+class _OfPatches(nn.Module):
+    """A net for squares of pixels, (B, C p^2, H / p, W / p), as one for pixels."""
+
+    def __init__(self, net: nn.Module, patch: int) -> None:
+        super().__init__()
+        self.net, self.patch = net, patch
+
+    def forward(self, x: Tensor, tau: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Velocity at x: (B, C, H, W), tau: (B,), labels: (B,) int64; returns (B, C, H, W)."""
+        height, width = x.shape[-2:]
+        lacks = [-side % (COARSEST * self.patch) for side in (width, height)]
+        around = [part for lack in lacks for part in (lack // 2, lack - lack // 2)]
+        seen = nn.functional.pixel_unshuffle(nn.functional.pad(x, around), self.patch)
+        out = nn.functional.pixel_shuffle(self.net(seen, tau, labels), self.patch)
+        return out[..., around[2] : around[2] + height, around[0] : around[0] + width]
 
 
 def image_shape(shape: tuple[int, ...], multiple: int, net: str) -> tuple[int, int, int]:

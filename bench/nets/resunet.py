@@ -10,7 +10,7 @@ from annotated_types import Ge, Gt, MultipleOf
 from torch import Tensor, nn
 
 from bench.interfaces import Net
-from bench.nets.images import Condition, image_shape
+from bench.nets.images import Condition, of_patches
 
 FACTORS = (1, 2, 2)
 """Channels of the three grids in units of the width, the finest first."""
@@ -32,13 +32,15 @@ class AttentionUNet(Net):
     multiples of 4.
 
     blocks: residual blocks of a grid on the way down; one more on the way up. heads: of the attention; they
-    share 2w channels evenly. classes: number of classes that the net is conditioned on.
+    share 2w channels evenly. classes: number of classes that the net is conditioned on. patch: side of the squares
+    of pixels that are one pixel to the net, `of_patches`.
     """
 
     width: Annotated[int, Ge(8), MultipleOf(8)] = 64
     blocks: Annotated[int, Gt(0)] = 1
     heads: Annotated[int, Gt(0)] = 4
     classes: Annotated[int, Ge(0)] = 0
+    patch: Annotated[int, Ge(1)] = 1
 
     def __post_init__(self) -> None:
         """Refuse heads that cannot share the coarsest grid's channels."""
@@ -48,7 +50,7 @@ class AttentionUNet(Net):
 
     def build(self, shape: tuple[int, ...]) -> nn.Module:
         """Module for images of this shape, (channels, height, width)."""
-        return _AttentionUNetModule(self, image_shape(shape, 4, "unet_attention")[0])
+        return of_patches(shape, self.patch, "unet_attention", lambda channels: _AttentionUNetModule(self, channels))
 
 
 class _AttentionUNetModule(nn.Module):

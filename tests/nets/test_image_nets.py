@@ -14,6 +14,7 @@ SMALL = {
     "unet": {"width": 16},
     "unet of patches": {"width": 16, "patch": 2},
     "unet_attention": {"width": 8},
+    "unet_attention of patches": {"width": 8, "patch": 2},
     "dit": {"width": 24, "depth": 2},
 }
 """Parameters under which each net is quick; 24 is 3 heads of 8."""
