@@ -50,8 +50,8 @@ LEADS = {
 
 
 def answer(results: Results) -> str:
-    """One or two sentences: how many claims have which verdict, and which claims these are; without claims, what
-    matters most in the grid, said to be a first look.
+    """One or two sentences: which claims have which verdict; without claims, what matters most in the grid, said to be
+    a first look.
     """
     table = claims_table(results)
     if table.empty:
@@ -60,9 +60,8 @@ def answer(results: Results) -> str:
         return str(table["answer"].iloc[0]) + "."
     named = {verdict: table.loc[table["verdict"] == verdict, "claim"].tolist() for verdict in LEADS}
     found = {verdict: claims for verdict, claims in named.items() if claims}
-    counts = [f"{len(claims)} {_adjective(verdict, len(claims))}" for verdict, claims in found.items()]
     lists = [f"{LEADS[verdict]}: {_and([f'“{claim}”' for claim in claims])}." for verdict, claims in found.items()]
-    return f"Of {len(table)} claims {_and(counts)}. {' '.join(lists)}"
+    return " ".join(lists)
 
 
 def claims_table(results: Results) -> pd.DataFrame:
@@ -317,13 +316,6 @@ def _outlook(found: Difference, decision: Decision) -> str:
     if decision.looks:
         return "; the budget was spent"
     return f"; so near a boundary more than {MORE_MAX} further seeds would be needed, if they settle it at all"
-
-
-def _adjective(verdict: str, count: int) -> str:
-    """A verdict behind "3 claims"."""
-    verb = "is" if count == 1 else "are"
-    has = "has" if count == 1 else "have"
-    return f"{has} {verdict}" if verdict in {"too few seeds", "no data"} else f"{verb} {verdict}"
 
 
 def _and(parts: Sequence[str]) -> str:
