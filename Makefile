@@ -34,7 +34,7 @@ test: $(DEV) ## run the tests
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal -m 'not long'
 
 test-slow: $(DEV) ## run those that are too long for every change
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal -m long
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal -m long --durations 15
 
 lint: $(DEV) ## check format, rules, types and import directions
 	$(BIN)/ruff format --check .
