@@ -34,6 +34,11 @@ def title(name: str) -> str:
     return TITLES.get(name, name.replace("_", " "))
 
 
+def short(name: str) -> str:
+    """A metric's title without what stands in brackets: `W2`, `FID`."""
+    return title(name).partition(" (")[0]
+
+
 def titles(scores: Sequence[Score]) -> dict[str, str]:
     """What each score is called on a page, by its key: `W2 (root)`, `FID (squared, lenet64)`; the key where two scores
     would be called the same.

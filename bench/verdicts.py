@@ -20,7 +20,7 @@ from bench.decisions import LEVEL, MORE_MAX, Decision, decide
 from bench.nfe import Budget
 from bench.sequential import settle
 from bench.stats import cluster_words, is_excess, mean_interval, round_to_interval, seeds_needed
-from bench.titles import title
+from bench.titles import short, title
 
 if TYPE_CHECKING:
     from bench.report.results import Results
@@ -256,11 +256,11 @@ def contrast_words(claim: Mapping[str, Any], found: Difference) -> str:
     return f"the {metric} of ({better}) is {word} than {other} by {amount}{unit}{at}"
 
 
-def effect_words(found: Difference) -> str:
-    """A claim's effect for a table: its mean and interval, or its two clusters, with the unit."""
+def effect_words(found: Difference, metric: str) -> str:
+    """A claim's effect for a table: of which metric, its mean and interval, or its two clusters, with the unit."""
     inside = found.interval
     text = cluster_words(found.values) or round_to_interval(inside.mean, inside.half_width)
-    return f"{text} {found.unit}".rstrip()
+    return f"{short(metric)} {text} {found.unit}".rstrip()
 
 
 def note(found: Difference) -> str:

@@ -114,8 +114,8 @@ class FID(ImageMetric):
     """
 
     values: ClassVar[Mapping[str, Measured]] = {
-        "fid": Measured("squared feature", "lower"),
-        "fid_infinity": Measured("squared feature", "lower"),
+        "fid": Measured("", "lower"),
+        "fid_infinity": Measured("", "lower"),
     }
 
     def compare(self, seen: Seen, real: Seen, generator: np.random.Generator) -> Mapping[str, float]:

@@ -21,6 +21,6 @@ def claims_text(results: Results, table: pd.DataFrame | None = None) -> pd.DataF
         evidence = row["e"] if settled else row["p_holm"]
         shown = "–" if math.isnan(evidence) else f"{evidence:.3g} ({row['looks']})" if settled else f"{evidence:.2g}"
         n = str(row["n"]) if row["n"] == row["of"] else f"{row['n']} of {row['of']}"
-        rows.append([row["claim"], row["verdict"], effect_words(found), n, shown, row["source"] or "–"])
+        rows.append([row["claim"], row["verdict"], effect_words(found, row["metric"]), n, shown, row["source"] or "–"])
     last = "e (looks)" if settled else "p adjusted"
     return pd.DataFrame(rows, columns=["claim", "verdict", "effect", "seeds", last, "source"])

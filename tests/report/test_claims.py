@@ -167,7 +167,7 @@ def test_the_files_hold_what_the_tables_do(make_run):
     assert tuple(read.columns) == verdicts.COLUMNS
     assert read["verdict"].tolist() == ["supported", "equivalent"]
     assert len(pd.read_csv(results.folder / "tables" / "claim_seeds.csv")) == 2 * 3 * 8
-    assert "| supported  | 0.198 ± 0.006 data units" in files["tables/claims.md"]
+    assert "| supported  | W2 0.198 ± 0.006 data units" in files["tables/claims.md"]
 
 
 def test_a_suite_without_claims_has_a_first_look_for_its_answer(make_run):
