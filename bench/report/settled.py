@@ -17,8 +17,7 @@ from bench.report import seal
 from bench.report.results import Results, load_results
 from bench.report.tables import escape, linked
 from bench.report.traced import trace
-from bench.stats import named_unit, round_to_interval
-from bench.verdicts import claims_table
+from bench.verdicts import claims_table, differences, effect_words
 from bench.words import TOPICS
 
 FOLDER = "published"
@@ -89,7 +88,7 @@ def write_index(root: Path) -> None:
 
 def settled(root: Path) -> pd.DataFrame:
     """Every claim of the published runs below root, a row each: the columns of `bench.verdicts.claims_table`, suite
-    (folder), device, and `surest` (effect over half of its interval).
+    (folder), device, `shown` (the effect in words) and `surest` (effect over half of its interval).
     """
     tables = []
     for folder in sorted(path.parent for path in root.glob(f"*/{seal.SUITE}")):
@@ -97,11 +96,13 @@ def settled(root: Path) -> pd.DataFrame:
         stated = claims_table(results)
         devices = dict.fromkeys(device for device in results.records["device"] if device and device != "None")
         gpu = str(results.suite["provenance"].get("gpu") or "")
+        told = differences(results), results.suite["claims"]
         half = (stated["high"] - stated["low"]).astype(float) / 2
         tables.append(
             stated.assign(
                 suite=folder.name,
                 device=gpu or ", ".join(device for device in devices if device != "cpu") or "cpu",
+                shown=[effect_words(each, claim["metric"]) for each, claim in zip(*told, strict=True)],
                 surest=(stated["effect"].astype(float).abs() / half),
             )
         )
@@ -138,13 +139,11 @@ def _index(found: pd.DataFrame) -> str:
 def _table(found: pd.DataFrame) -> str:
     rows = []
     for claim in found.to_dict("records"):
-        effect = round_to_interval(float(claim["effect"]), (float(claim["high"]) - float(claim["low"])) / 2)
-        unit = named_unit(claim["unit"])
         suite = str(claim["suite"])
         rows.append(
             {
                 "claim": escape(claim["claim"]), "verdict": f"**{claim['verdict']}**" if claim["verdict"] in DECIDED
-                else claim["verdict"], "effect": escape(f"{effect} {unit}".strip()), "seeds": claim["n"],
+                else claim["verdict"], "effect": escape(claim["shown"]), "seeds": claim["n"],
                 "suite": f"[{linked(suite)}]({suite}/report.md)", "device": escape(claim["device"]),
                 "source": escape(claim["source"] or ""),
             }
