@@ -116,7 +116,7 @@ def test_the_best_lines_stand_in_a_page_with_links_that_lead_to_their_reports(fi
     assert embed(page) == 2
     text = page.read_text()
     question, answer = (root / "demo" / "report.md").read_text().split("\n\n")[1:3]
-    assert f"-->\n*{question.strip()}* {answer.strip()}\n\n<!-- end -->\nrest\n" in text
+    assert f"-->\n\n*{question.strip()}* {answer.strip()}\n\n<!-- end -->\nrest\n" in text
     assert "[demo](results/published/demo/report.md)" in text
     assert (tmp_path / "results/published/demo/report.md").exists()
     assert "old" not in text
