@@ -106,7 +106,12 @@ def settled(root: Path) -> pd.DataFrame:
                 surest=(stated["effect"].astype(float).abs() / half),
             )
         )
-    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=["claim", "verdict", "topic"])
+    if not tables:
+        return pd.DataFrame(columns=["claim", "verdict", "topic"])
+    found = pd.concat(tables, ignore_index=True)
+    for name in ("topic", "source"):  # what an older run does not say of a claim, another run of it may
+        found[name] = found.groupby("claim")[name].transform("first")
+    return found
 
 
 def best(found: pd.DataFrame) -> pd.DataFrame:

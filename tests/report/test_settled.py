@@ -105,6 +105,14 @@ def test_the_best_lines_are_decided_ones_with_the_topics_in_turn(finished, tmp_p
     assert (root / "settled.md").read_text().count("many/report.md") == 12
 
 
+def test_a_claim_takes_its_topic_and_source_from_another_run_of_it_where_its_own_says_none(finished, tmp_path):
+    root = tmp_path / "results" / "published"
+    bare = {key: value for key, value in HARM.items() if key not in ("topic", "source")}
+    publish(finished("older", claims=[bare]), root)
+    publish(finished("newer", claims=[{**bare, "topic": "paths", "source": "a paper"}]), root)
+    assert settled(root)[["topic", "source"]].to_numpy().tolist() == [["paths", "a paper"]] * 2
+
+
 def test_the_best_lines_stand_in_a_page_with_links_that_lead_to_their_reports(finished, tmp_path):
     root = tmp_path / "results" / "published"
     publish(finished(), root)
