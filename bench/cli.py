@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from bench import __version__, cli_components, cli_results, cli_runs, cli_settle, cli_store
+from bench.api import planned, suite_file
 from bench.cli_suites import (
     AllowOption,
     DeviceOption,
@@ -17,24 +17,12 @@ from bench.cli_suites import (
     ResultsDir,
     Suites,
     WorkersOption,
-    device_named,
-    gpu_name,
-    lay_out,
+    command_line,
     load,
-    provenance_here,
-    say_notices,
-    store_of,
-    suite_file,
 )
-from bench.cli_work import command_line, folder_of, publish_report, say_lost, terminated_as_interrupted, verdict_of
 from bench.console import FAILED, INTERRUPTED, OK, WRONG, err, out
 from bench.errors import BenchError, ComponentError, StoreError, SuiteError, UsageError
-from bench.words import duration, unknown
-
-if TYPE_CHECKING:
-    from bench.execute import Engine
-    from bench.limits import Limits
-    from bench.suite import Suite
+from bench.words import unknown
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 app.add_typer(cli_components.app)
@@ -88,16 +76,24 @@ def run(
     """Run suites: do what is missing, then write tables, figures and the report."""
     if stale not in {"redo", "keep"}:
         raise UsageError(f"--stale: no choice {stale!r}; known: redo, keep")
-    limits = _limits(minutes=minutes, still=still, memory=memory, disk=disk)
+    from bench.limits import limits_asked, option
+
+    texts = {"minutes": minutes, "still": still, "memory": memory, "disk": disk}
+    limits = limits_asked({key: text for key, text in texts.items() if text is not None}, option)
     for name in suites:
         suite_file(name)  # a misspelt name is told at once
     from bench.execute.engines import engine_named
+    from bench.work import work
 
     place = engine_named(engine, workers, address, slurm or [], results)
     place.warm_up()  # loads torch in the fork server while this process loads it too
     status = OK
     for suite in [load(name, profile, only, allow) for name in suites]:
-        status = max(status, _run(suite, place, device, results, stale == "keep", fail_fast, bool(only), limits))
+        did = work(
+            suite, place, device, results, out, err, command=command_line(), keep_stale=stale == "keep",
+            fail_fast=fail_fast, partial=bool(only), limits=limits,
+        )  # fmt: skip
+        status = max(status, did.status)
         if status == INTERRUPTED:
             break
     raise typer.Exit(status)
@@ -113,40 +109,11 @@ def plan(
     allow: AllowOption = None,
 ) -> None:
     """Show what a run would do: cells, distinct jobs, what is stored already, how long the rest will take."""
-    from bench.execute import Estimator, LocalEngine
-    from bench.execute.driver import look_up
-    from bench.kinds import KINDS
-
     for suite in [load(name, profile, only, allow) for name in suites]:
-        store, provenance = store_of(results), provenance_here()
-        laid = lay_out(suite, provenance, device_named("auto"))
-        found = look_up(laid, store)
-        excluded = sum(exclusion.count for exclusion in suite.exclusions)
-        out.print(f"{suite.name}: {suite.question}")
-        out.print(
-            f"  {len(suite.cells)} cells, {len(suite.seeds)} seeds, {excluded} excluded, {len(laid.refused)} refused"
-        )
-        for kind in KINDS:
-            stored = sum(1 for job in found if job[0] == kind)
-            if laid.count(kind):
-                out.print(f"  {laid.count(kind):>6} {kind:<11} {stored} stored, {laid.count(kind) - stored} to do")
-        missing = [job for job in laid.jobs.values() if job.id not in found]
-        stale = sum(1 for job in missing if store.other_code(job.kind, job.key, job.code))
-        if stale:
-            out.print(f"  {stale} of them are stored by older code and will be done again (--stale=keep uses them)")
-        seconds, unmeasured = Estimator(store).left(missing, workers or LocalEngine().slots)
-        known = len(missing) - unmeasured
-        if missing and known:
-            rest = f"; nothing is known of the other {unmeasured}" if unmeasured else ""
-            out.print(f"  about {duration(seconds)} for {known} of {len(missing)} jobs, from past records{rest}")
-        elif missing:
-            out.print("  no past records to estimate the time from")
-        else:
-            out.print("  nothing to do")
-        say_notices(store)
-        for reason in sorted(set(laid.refused.values())):
-            count = sum(1 for r in laid.refused.values() if r == reason)
-            out.print(f"  refused: {count} cells: {reason}")
+        found = planned(suite, results, workers)
+        out.print(str(found))
+        for text in found.notices:
+            err.print(f"note: {text}")
 
 
 @app.command()
@@ -193,66 +160,6 @@ def report(
         out.print(f"{page}: {renew(page)} tables renewed")
     if status:
         raise typer.Exit(status)
-
-
-def _run(
-    suite: Suite,
-    engine: Engine,
-    device: str,
-    results: Path,
-    keep_stale: bool,
-    fail_fast: bool,
-    partial: bool,
-    limits: Limits,
-) -> int:
-    from bench import records
-    from bench.execute import Estimator, execute
-    from bench.progress import watcher
-
-    began = time.monotonic()
-    place = device_named(device, engine.has_gpu)
-    folder = folder_of(results, suite, "only" if partial else None)
-    store, provenance = store_of(results), provenance_here()
-    if gpu := gpu_name(place):
-        provenance["gpu"] = gpu
-    store.sweep()
-    laid = lay_out(suite, provenance, place, engine.machine)
-    out.print(f"{suite.name}: {len(suite.cells)} cells on {place}")
-    with watcher(out, laid, Estimator(store), engine.slots) as watching, terminated_as_interrupted():
-        done = execute(
-            laid, store, engine, watching, device=place, plugins=suite.tables.loaded, provenance=provenance,
-            keep_stale=keep_stale, fail_fast=fail_fast, limits={**suite.limits, **limits},
-        )  # fmt: skip
-    if done.error:
-        err.print(done.error)
-    if done.shared:
-        out.print(f"{done.shared} jobs were done meanwhile by other processes on this store")
-    cells = records.cells_table(suite, laid, done)
-    table = records.records_table(suite, laid, done, cells)
-    about = records.page(suite, done, provenance, command_line(), time.monotonic() - began)
-    try:
-        publish_report(folder, store, cells, table, about)
-    except StoreError as error:
-        if not done.error:
-            raise
-        err.print(f"no report was written either: {error}")
-        return FAILED
-    say_lost(table, cells)
-    return verdict_of(done, cells, table)
-
-
-def _limits(**texts: str | None) -> Limits:
-    """What the options say of limits. Raises UsageError for text that is none."""
-    from bench.limits import Limit, option, read_limit
-
-    limits = {}
-    for key, text in texts.items():
-        try:
-            if text is not None:
-                limits[key] = Limit(read_limit(key, text), f"{option(key)} {text}")
-        except ValueError as error:
-            raise UsageError(f"{option(key)}: {error}") from error
-    return limits
 
 
 def main() -> None:

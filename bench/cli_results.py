@@ -59,10 +59,11 @@ def publish(
     allow: AllowOption = None,
 ) -> None:
     """Copy whole runs of present, committed code into results/published, and renew the index there."""
-    from bench.cli_suites import device_named, lay_out, load, provenance_here, store_of
+    from bench.cli_suites import load
     from bench.execute.driver import look_up
     from bench.report.settled import publish as publish_run
     from bench.store import disk
+    from bench.work import device_named, lay_out, provenance_here, store_of
 
     provenance, device, refused = provenance_here(), device_named("auto"), 0
     for name in suites:

@@ -10,23 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bench.cli_suites import (
-    AllowOption,
-    OnlyOption,
-    ProfileOption,
-    ResultsDir,
-    Suites,
-    device_named,
-    lay_out,
-    load,
-    provenance_here,
-    store_of,
-)
+from bench.cli_suites import AllowOption, OnlyOption, ProfileOption, ResultsDir, Suites, load
 from bench.console import FAILED, out
 from bench.words import duration
+from bench.work import device_named, lay_out, provenance_here, store_of
 
 if TYPE_CHECKING:
-    from bench.plan import Plan
+    from bench.planner import Plan
     from bench.store import Store
 
 app = typer.Typer()

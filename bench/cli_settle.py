@@ -18,17 +18,23 @@ from bench.cli_suites import (
     ProfileOption,
     ResultsDir,
     WorkersOption,
-    device_named,
-    gpu_name,
-    lay_out,
+    command_line,
     load,
-    provenance_here,
-    store_of,
 )
-from bench.cli_work import command_line, folder_of, publish_report, terminated_as_interrupted, verdict_of
 from bench.console import FAILED, INTERRUPTED, err, out
 from bench.errors import UsageError
 from bench.words import duration, unknown
+from bench.work import (
+    device_named,
+    folder_of,
+    gpu_name,
+    lay_out,
+    provenance_here,
+    publish_report,
+    store_of,
+    terminated_as_interrupted,
+    verdict_of,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -134,8 +140,8 @@ class _Run:
         self.say(about, found, decisions)
         taken = self.looked(found, decisions, taken)
         done, cells, table, about = self.do(taken)
-        publish_report(self.folder, self.store, cells, table, about)
-        return verdict_of(done, cells, table)
+        publish_report(self.folder, self.store, cells, table, about, out, err)
+        return verdict_of(done, cells, table, out, err)
 
     def do(self, taken: np.ndarray[Any, Any]) -> tuple[Done, pd.DataFrame, pd.DataFrame, dict[str, Any]]:
         """Do what is missing of the claims' cells with so many seeds each, and what records say of it."""

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from bench.words import shown
+from bench.errors import UsageError
+from bench.words import shown, unknown
 
 MEANINGS = {
     "minutes": "minutes that one job may take",
@@ -54,3 +55,16 @@ def read_limit(key: str, value: Any) -> float:
 def option(key: str) -> str:
     """The option of the command line."""
     return f"--max-{key}"
+
+
+def limits_asked(asked: Mapping[str, object], named: Callable[[str], str]) -> Limits:
+    """Limits that somebody asks for beside a suite's; `named`: what they call each. Raises UsageError."""
+    limits = {}
+    for key, value in asked.items():
+        if key not in MEANINGS:
+            raise UsageError(f"{named(key)}: {unknown('limit', key, MEANINGS)}")
+        try:
+            limits[key] = Limit(read_limit(key, value), f"{named(key)} {value}")
+        except ValueError as error:
+            raise UsageError(f"{named(key)}: {error}") from error
+    return limits

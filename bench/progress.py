@@ -17,7 +17,7 @@ from bench.words import duration
 
 if TYPE_CHECKING:
     from bench.execute import Estimator, Outcome, Progressed
-    from bench.plan import Job, JobId, Plan
+    from bench.planner import Job, JobId, Plan
 
 
 QUIET_SECONDS = 60.0

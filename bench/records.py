@@ -27,7 +27,7 @@ from bench.stats import excess
 if TYPE_CHECKING:
     from bench.execute import Outcome, Results
     from bench.interfaces import Metric
-    from bench.plan import JobId, Plan
+    from bench.planner import JobId, Plan
     from bench.suite import Suite
     from bench.suite.model import Claim, Published
 

@@ -14,7 +14,7 @@ from bench.components import ROOMS
 from bench.errors import ComponentError
 from bench.nets.mlp import MLP, ResidualMLP
 from bench.paths import Linear, NoisyBridge
-from bench.plan import plan
+from bench.planner import plan
 from bench.plugins import home
 from bench.stages import STAGES
 from bench.suite import load_suite

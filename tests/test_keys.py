@@ -8,7 +8,7 @@ import pytest
 
 from bench.components import FACTORS
 from bench.metrics import METRICS
-from bench.plan import Plan, plan
+from bench.planner import Plan, plan
 from bench.settings import Sampling, Training
 from bench.suite import load_suite
 

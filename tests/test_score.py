@@ -16,7 +16,7 @@ from bench.errors import WrongAnswer
 from bench.exact import law_of
 from bench.inputs import INPUTS
 from bench.interfaces import Given, Measured, Metric
-from bench.plan import plan
+from bench.planner import plan
 from bench.score import Fetched, score
 from bench.suite import load_suite
 

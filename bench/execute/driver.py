@@ -14,7 +14,7 @@ from bench.execute.protocol import Ended, Engine, Noticed, Observer, Outcome, Pr
 from bench.execute.sharing import Sharing
 from bench.kinds import KINDS
 from bench.limits import Limits
-from bench.plan import Job, JobId, Plan
+from bench.planner import Job, JobId, Plan
 from bench.store import Store
 
 BATCH = 8

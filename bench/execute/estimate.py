@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from bench.kinds import KINDS
 
 if TYPE_CHECKING:
-    from bench.plan import Job
+    from bench.planner import Job
     from bench.store import Store
 
 

@@ -21,6 +21,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +33,7 @@ from bench.foreign import MIB, read_foreign
 from bench.limits import MEANINGS, Limit, read_limit
 from bench.suite.axes import Dimension, read_dimensions
 from bench.suite.claims import Draft, floored_names, pair, read_claims, renumbered, value_names
+from bench.suite.dicts import DICT, dumped
 from bench.suite.expand import Expansion, read_included
 from bench.suite.faults import Faults, Place
 from bench.suite.model import Cells, Claim, Exclusion, Plugin, Suite, selector_text
@@ -62,14 +64,15 @@ ALL_CELLS_MAX = 500_000
 
 
 def load_suite(
-    file: str | Path,
+    source: str | Path | Mapping[str, Any],
     profile: str | None = None,
     only: Sequence[str] = (),
     allow: Sequence[str | Path] = (),
     notice: Callable[[str], None] = lambda text: None,
     seeds: Sequence[int] | None = None,
 ) -> Suite:
-    """The suite of a file, in a profile, left with the cells that fit every term of `only`.
+    """The suite of a file, or of a dict of the same grammar, in a profile, left with the cells that fit every term of
+    `only`.
 
     A term is `axis=label` or `path.name=linear`; several values, separated by commas, are alternatives. `allow`: files
     or folders outside the suite's own whose plugins may be run; `notice` is told of each plugin before it is. `seeds`
@@ -81,8 +84,9 @@ def load_suite(
         key, equals, values = term.partition("=")
         if not (key.strip() and equals and values.strip()):
             raise UsageError(f"--only {term}: write key=value, such as path=linear")
+    file, text = (DICT, dumped(source)) if isinstance(source, Mapping) else (source, _bytes(source))
     faults = Faults(str(file))
-    root = _root(file, faults)
+    root = _root(text, faults)
     for key, entry in root.value.items() if isinstance(root.value, dict) else ():
         if key not in KEYS:
             faults.add(entry.key, unknown("key of a suite", key, KEYS))
@@ -130,9 +134,8 @@ def _suites(
     return suites
 
 
-def _root(file: str | Path, faults: Faults) -> Node:
-    """The file's mapping. Raises SuiteError where it holds none."""
-    text = _bytes(file)
+def _root(text: bytes, faults: Faults) -> Node:
+    """The mapping that a text holds. Raises SuiteError where it holds none."""
     try:
         root = read_yaml(text.decode("utf-8-sig"), faults)
     except UnicodeDecodeError as error:

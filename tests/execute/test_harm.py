@@ -16,7 +16,7 @@ from textwrap import dedent
 import pandas as pd
 import pytest
 
-from bench.plan import plan
+from bench.planner import plan
 from bench.report import seal
 from bench.suite import load_suite
 

@@ -22,7 +22,7 @@ from bench.errors import SuiteError
 from bench.execute.allowance import DISK, MACHINE, Allowance
 from bench.execute.server import Server
 from bench.limits import MEANINGS, Limit
-from bench.plan import plan
+from bench.planner import plan
 from bench.progress import watcher
 from bench.suite import load_suite
 

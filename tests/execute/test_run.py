@@ -13,7 +13,7 @@ from textwrap import dedent
 import pandas as pd
 import pytest
 
-from bench.plan import plan
+from bench.planner import plan
 from bench.suite import load_suite
 from tests.execute.commands import marked
 

@@ -16,7 +16,7 @@ from torchdiffeq import odeint
 from bench.batches import TrainJob, draw
 from bench.components import Tables
 from bench.interfaces import Given
-from bench.plan import plan
+from bench.planner import plan
 from bench.seeds import numpy_stream, stream
 from bench.settings import Training
 from bench.store import Store, write_array
@@ -177,7 +177,7 @@ def test_bare_hashes(benchmark, suite):
 
 
 @planning
-def test_plan(benchmark, suite):
+def test_planner(benchmark, suite):
     laid = benchmark(plan, suite, "this machine")
     assert len(laid.cells["train"]) == 1000
     assert (laid.count("train"), laid.count("sample")) == (100, 1000)

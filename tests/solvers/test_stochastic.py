@@ -14,7 +14,7 @@ from bench.interfaces import Given, Mixture
 from bench.metrics.wasserstein import Wasserstein
 from bench.nets.oracle import Oracle, OracleField
 from bench.paths import PATHS, Linear, NoisyBridge, NoisyConstant, VariancePreserving
-from bench.plan import plan
+from bench.planner import plan
 from bench.predictions import asked_time
 from bench.reference import ReferenceJob, reference
 from bench.settings import Sampling

@@ -16,13 +16,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import bench
 from bench.execute.allowance import MACHINE, memory_mb
 from bench.execute.local import LocalEngine
 from bench.execute.protocol import Ended, Returned, Work, told
 from bench.execute.remote.parcel import MOST_BYTES, Parcel, unpacked, written
 from bench.store.partial import Partial
 from bench.store.provenance import provenance
+
+PACKAGE = Path(__file__).resolve().parents[2]
+"""This package's folder."""
 
 ABOUT = ("versions", "cpu", "cores", "platform")
 """What of the provenance is the machine's own; the commit is that of who asked."""
@@ -42,16 +44,16 @@ def engine() -> LocalEngine:
 @functools.cache
 def about() -> dict[str, Any]:
     """What this machine is, and a digest of the code that it would run."""
-    found = provenance(Path(bench.__file__).parent.parent)
+    found = provenance(PACKAGE.parent)
     return {name: found[name] for name in ABOUT} | {"code": code()}
 
 
 @functools.cache
 def code() -> str:
     """Hash of this package's Python files."""
-    root = Path(bench.__file__).parent
     lines = [
-        f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {file.relative_to(root)}" for file in root.rglob("*.py")
+        f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {file.relative_to(PACKAGE)}"
+        for file in PACKAGE.rglob("*.py")
     ]
     return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()
 

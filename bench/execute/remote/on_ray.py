@@ -22,7 +22,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import bench
 from bench.errors import EngineError, StoreError
 from bench.execute.protocol import Ended, Event, Noticed, Progressed, Returned, Started, Work, heard
 from bench.execute.remote import host
@@ -173,20 +172,20 @@ class RayEngine:
         Ray puts the folders of the script and the working directory on its workers' path; an empty folder takes their
         place.
         """
-        package, typed = Path(bench.__file__).parent, sys.argv[0]
+        typed = sys.argv[0]
         host_port = re.fullmatch(r"([^/:]+):([0-9]{1,5})", address or "")
         if host_port and not _answers(host_port[1], int(host_port[2])):
             raise EngineError(f"--address {address}: nobody answers there; `ray status` tells a cluster's address")
         with tempfile.TemporaryDirectory(prefix="flowbench-") as empty:
             sys.argv[0] = f"{empty}/bench"
             try:
-                self._init(address or "local", package, empty)
+                self._init(address or "local", empty)
             finally:
                 sys.argv[0] = typed
 
-    def _init(self, address: str, package: Path, empty: str) -> None:
+    def _init(self, address: str, empty: str) -> None:
         environment = {
-            "py_modules": [str(package)], "working_dir": empty, "env_vars": {"PYTHONSAFEPATH": "1"},
+            "py_modules": [str(host.PACKAGE)], "working_dir": empty, "env_vars": {"PYTHONSAFEPATH": "1"},
         }  # fmt: skip
         try:
             self._ray.init(

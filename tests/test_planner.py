@@ -6,7 +6,7 @@ from textwrap import dedent
 
 import pytest
 
-from bench.plan import plan
+from bench.planner import plan
 from bench.suite import load_suite
 
 SUITE = """
@@ -199,7 +199,7 @@ def test_what_metrics_prepare_and_floors_of_draws_are_one_for_all_seeds(tmp_path
 def test_keys_and_builds_are_the_same_in_another_process(tmp_path):
     here = {(*job, spec.code) for job, spec in laid(tmp_path).jobs.items()}
     code = dedent(f"""
-        from bench.plan import plan
+        from bench.planner import plan
         from bench.suite import load_suite
         for job, spec in plan(load_suite({str(tmp_path / "small.yaml")!r}), "this machine").jobs.items():
             print(*job, spec.code)

@@ -1,0 +1,344 @@
+"""What a notebook or a script calls: `run`, `plan`, `load`. The command line prints what these return.
+
+    import bench
+
+    found = bench.run("suites/quick.yaml", profile="smoke")
+    found.claims                       # a DataFrame, like .records, .cells and .effects
+    found.figure("claims")             # shown by a notebook
+    found.samples(0)                   # an array of the first cell's samples
+
+Errors are those of `bench.errors`, in the words of the command line; a Ctrl-C is a KeyboardInterrupt, after the report.
+"""
+
+from __future__ import annotations
+
+import functools
+import html
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.errors import EngineError, StoreError, UsageError
+from bench.words import unknown
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from numpy.typing import NDArray
+    from rich.console import Console
+
+    from bench.planner import Plan
+    from bench.report.compare import Comparison
+    from bench.report.results import Results
+    from bench.suite import Suite
+
+Asked = str | Path | Mapping[str, Any]
+"""A suite: its file, its name under suites/, or a dict of the same grammar."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run, read from its folder.
+
+    records: a row per cell, metric and value; cells: a row per cell with its labels, status and entries in the store;
+    claims: a row per claim with its verdict, effect and interval (`bench.verdicts.COLUMNS`); effects: main effects and
+    interactions of the grid; all DataFrames, made when first asked for.
+    """
+
+    folder: Path
+
+    @functools.cached_property
+    def results(self) -> Results:
+        """What the folder holds, as the report reads it. Raises StoreError where it holds no run."""
+        from bench.report.results import load_results
+
+        return load_results(self.folder)
+
+    @property
+    def records(self) -> pd.DataFrame:
+        """A row per cell, metric and value, with unit, direction, n, status and provenance."""
+        return self.results.records.copy()
+
+    @property
+    def cells(self) -> pd.DataFrame:
+        """A row per cell: labels, varied parameters, status with its reason, entries in the store."""
+        return self.results.cells.copy()
+
+    @property
+    def claims(self) -> pd.DataFrame:
+        """A row per claim: verdict, effect, 95 % t interval, n, p or e, and a sentence."""
+        from bench.verdicts import claims_table
+
+        return claims_table(self.results)
+
+    @property
+    def effects(self) -> pd.DataFrame:
+        """Main effects and two-way interactions of each score, with intervals and shares of variance."""
+        from bench.verdicts import effects_table
+
+        return effects_table(self.results)[0]
+
+    @property
+    def answer(self) -> str:
+        """The suite's answer in one or two sentences."""
+        from bench.verdicts import answer
+
+        return answer(self.results)
+
+    @property
+    def ok(self) -> bool:
+        """Whether no cell failed; cells that were skipped do not count."""
+        return bool(self.results.cells["status"].isin(["ok", "skipped"]).all())
+
+    @property
+    def figures(self) -> list[str]:
+        """Names of the figures that the run's report shows."""
+        return sorted(file.stem for file in (self.folder / "figures").glob("*.*"))
+
+    def figure(self, name: str) -> Picture:
+        """A figure of the report, which a notebook shows. Raises UsageError for an unknown one."""
+        for file in sorted((self.folder / "figures").glob("*.*")):
+            if file.stem == name:
+                return Picture(file)
+        raise UsageError(f"{self.folder}: {unknown('figure', name, self.figures)}")
+
+    def samples(self, cell: int, array: str = "samples") -> NDArray[np.float64]:
+        """An array of a cell's sampling, from the store beside the run's folder.
+
+        "samples": (repeats, n, *S) in data units; "frames": (frames, points, *S), a few points on their way, at the
+        internal times of "times". Raises UsageError for a cell or an array that is not there, StoreError for a store
+        that is gone, Corrupt for an array that is not as it was written.
+        """
+        from bench.report.arrays import Arrays
+
+        rows = self.results.cells.set_index("cell")["sample_entry"]
+        if cell not in rows.index:
+            raise UsageError(f"{self.folder}: no cell {cell}; its cells are {rows.index.min()} to {rows.index.max()}")
+        root = self.folder.parent / "store"
+        if not root.is_dir():
+            raise StoreError(f"{root}: no store is there, so that samples are gone; run the suite again")
+        found = Arrays(root).load(rows[cell], array)
+        if found is None:
+            row = self.results.cells.set_index("cell").loc[cell]
+            raise UsageError(
+                f"{self.folder}: cell {cell} has no array {array!r} in the store; it is {row['status']}"
+                + (f": {row['reason']}" if row["reason"] else "")
+            )
+        return found
+
+    def __repr__(self) -> str:
+        return f"<run {self.folder}: {self.answer}>"
+
+    def _repr_html_(self) -> str:
+        from bench.report.claims import claims_text
+
+        question = html.escape(str(self.results.suite["question"]))
+        table = claims_text(self.results).to_html(index=False) if self.results.suite["claims"] else ""
+        page = html.escape(str(self.folder / "report.html"))
+        return f"<p><b>{question}</b></p><p>{html.escape(self.answer)}</p>{table}<p>report: {page}</p>"
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure's file, SVG or WebP."""
+
+    file: Path
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:
+        if self.file.suffix == ".svg":
+            return {"image/svg+xml": self.file.read_text(encoding="utf-8")}
+        return {f"image/{self.file.suffix[1:]}": self.file.read_bytes()}
+
+
+@dataclass(frozen=True)
+class Planned:
+    """What a run would do. kinds: of each kind of job how many there are, are stored and are to do."""
+
+    suite: Suite
+    plan: Plan
+    kinds: pd.DataFrame
+    stale: int
+    seconds: float
+    unmeasured: int
+    notices: list[str]
+
+    @property
+    def cells(self) -> pd.DataFrame:
+        """A row per cell: its seed and labels."""
+        return self.suite.cells.labels.assign(seed=self.suite.cells.seed)
+
+    @property
+    def refused(self) -> dict[int, str]:
+        """Cells that cannot be run as they are combined, with the reason."""
+        return dict(self.plan.refused)
+
+    def __str__(self) -> str:
+        from bench.words import duration
+
+        suite, refused = self.suite, self.plan.refused
+        excluded = sum(exclusion.count for exclusion in suite.exclusions)
+        lines = [
+            f"{suite.name}: {suite.question}",
+            f"  {len(suite.cells)} cells, {len(suite.seeds)} seeds, {excluded} excluded, {len(refused)} refused",
+        ]
+        lines += [
+            f"  {row.jobs:>6} {row.Index:<11} {row.stored} stored, {row.to_do} to do" for row in self.kinds.itertuples()
+        ]
+        if self.stale:
+            lines.append(
+                f"  {self.stale} of them are stored by older code and will be done again (--stale=keep uses them)"
+            )
+        missing = int(self.kinds["to_do"].sum())
+        if known := missing - self.unmeasured:
+            rest = f"; nothing is known of the other {self.unmeasured}" if self.unmeasured else ""
+            lines.append(f"  about {duration(self.seconds)} for {known} of {missing} jobs, from past records{rest}")
+        else:
+            lines.append("  no past records to estimate the time from" if missing else "  nothing to do")
+        reasons = list(refused.values())
+        lines += [f"  refused: {reasons.count(reason)} cells: {reason}" for reason in sorted(set(reasons))]
+        return "\n".join(lines)
+
+    __repr__ = __str__
+
+
+def run(
+    suite: Asked,
+    *,
+    profile: str | None = None,
+    device: str = "auto",
+    results: str | Path = "results",
+    seeds: int | Sequence[int] | None = None,
+    only: Sequence[str] = (),
+    workers: int | None = None,
+    keep_stale: bool = False,
+    fail_fast: bool = False,
+    limits: Mapping[str, object] | None = None,
+    allow_plugins: Sequence[str | Path] = (),
+    quiet: bool = False,
+) -> Run:
+    """Do what is missing of a suite, write its report and return what was found.
+
+    suite: a file, a name under suites/, or a dict of the same grammar; seeds: a number of them or a list, in place of
+    the suite's own; only: terms such as "path=linear"; limits: as in a suite, {"minutes": 10}; quiet: without progress
+    and messages. What is stored is not done again. Works in a notebook, under pytest and in a script without a main
+    guard. Raises SuiteError with every mistake of a suite, UsageError for wrong arguments, EngineError or StoreError
+    where the run ended early (what was finished is stored); of cells that fail `Run.cells` tells why.
+    """
+    from rich.console import Console
+
+    from bench.execute import LocalEngine
+    from bench.limits import limits_asked
+    from bench.work import work
+
+    out, err = Console(quiet=quiet, **PLAIN), Console(quiet=quiet, stderr=True, **PLAIN)
+    engine = LocalEngine(workers)
+    engine.warm_up()
+    found = load_asked(suite, profile, only, allow_plugins, err, seeds)
+    asked = limits_asked(limits or {}, "limits[{!r}]".format)
+    did = work(
+        found, engine, device, Path(results), out, err, command=_command(suite, profile, only, seeds),
+        keep_stale=keep_stale, fail_fast=fail_fast, partial=bool(only), limits=asked,
+    )  # fmt: skip
+    if did.done.interrupted:
+        raise KeyboardInterrupt
+    if did.done.error:
+        raise EngineError(f"{did.done.error}; what was finished is stored, and the same call goes on from there")
+    return Run(did.folder)
+
+
+def plan(
+    suite: Asked,
+    *,
+    profile: str | None = None,
+    results: str | Path = "results",
+    seeds: int | Sequence[int] | None = None,
+    only: Sequence[str] = (),
+    workers: int | None = None,
+    allow_plugins: Sequence[str | Path] = (),
+) -> Planned:
+    """What `run` would do: distinct jobs, what is stored, how long the rest will take going by past jobs."""
+    from bench.console import err
+
+    return planned(load_asked(suite, profile, only, allow_plugins, err, seeds), Path(results), workers)
+
+
+def load(folder: str | Path) -> Run:
+    """A run that has ended, from its folder. Raises StoreError where none is there."""
+    found = Run(Path(folder))
+    _ = found.results
+    return found
+
+
+def compare(now: Run | str | Path, before: Run | str | Path) -> Comparison:
+    """What moved beyond noise between two runs, and which verdicts changed; see `bench.report.compare`."""
+    from bench.report.compare import compare as side_by_side
+
+    one, other = (each if isinstance(each, Run) else load(each) for each in (now, before))
+    return side_by_side(one.results, other.results)
+
+
+PLAIN: dict[str, Any] = {"soft_wrap": True, "markup": False, "highlight": False}
+"""How consoles print: what is said, as it is."""
+
+
+def suite_file(name: str | Path) -> Path:
+    """A suite by file, or by name under suites/. Raises UsageError where there is neither."""
+    file = Path(name)
+    if file.suffix or file.exists():
+        return file
+    file = Path("suites") / f"{name}.yaml"
+    if not file.exists():
+        raise UsageError(unknown("suite", str(name), sorted(path.stem for path in Path("suites").glob("*.yaml"))))
+    return file
+
+
+def load_asked(
+    suite: Asked,
+    profile: str | None,
+    only: Sequence[str],
+    allow: Sequence[str | Path],
+    err: Console,
+    seeds: int | Sequence[int] | None = None,
+) -> Suite:
+    """A suite in a profile, with its plugins named before they run. Raises SuiteError with every mistake in it."""
+    from bench.suite import load_suite
+
+    source = suite_file(suite) if isinstance(suite, str | Path) else suite
+    listed = list(range(seeds)) if isinstance(seeds, int) else seeds
+    return load_suite(source, profile, tuple(only), tuple(allow), err.print, listed)
+
+
+def planned(suite: Suite, results: Path, workers: int | None) -> Planned:
+    """What a run of a suite would do."""
+    import pandas as pd
+
+    from bench.execute import Estimator, LocalEngine
+    from bench.execute.driver import look_up
+    from bench.kinds import KINDS
+    from bench.work import device_named, lay_out, provenance_here, store_of
+
+    store = store_of(results)
+    laid = lay_out(suite, provenance_here(), device_named("auto"))
+    found = look_up(laid, store)
+    missing = [job for job in laid.jobs.values() if job.id not in found]
+    rows = [(kind, laid.count(kind), sum(job[0] == kind for job in found)) for kind in KINDS if laid.count(kind)]
+    kinds = pd.DataFrame(rows, columns=["kind", "jobs", "stored"]).set_index("kind")
+    seconds, unmeasured = Estimator(store).left(missing, workers or LocalEngine().slots)
+    return Planned(
+        suite, laid, kinds.assign(to_do=kinds["jobs"] - kinds["stored"]),
+        sum(1 for job in missing if store.other_code(job.kind, job.key, job.code)), seconds, unmeasured,
+        list(store.notices),
+    )  # fmt: skip
+
+
+def _command(suite: Asked, profile: str | None, only: Sequence[str], seeds: int | Sequence[int] | None) -> str:
+    """What runs this again: the command line's words where it has them."""
+    if isinstance(suite, str | Path) and seeds is None:
+        options = [*(("--profile", profile) if profile else ()), *(word for term in only for word in ("--only", term))]
+        return shlex.join(["bench", "run", str(suite), *options])
+    named = repr(str(suite)) if isinstance(suite, str | Path) else "{...}"
+    asked = {"profile": profile, "only": list(only) or None, "seeds": seeds}
+    given = "".join(f", {name}={value!r}" for name, value in asked.items() if value is not None)
+    return f"bench.run({named}{given})  # in Python"
