@@ -248,6 +248,90 @@ def test_a_changed_number_is_found_by_the_store_even_where_it_is_sealed_anew(ben
     assert "numbers could not be held against the store" in said
 
 
+@pytest.fixture(scope="module")
+def four(bench, tmp_path_factory):
+    """A finished run of two solvers and two seeds."""
+    folder = tmp_path_factory.mktemp("four")
+    text = dedent(SUITE).replace("seeds: 1", "seeds: 2").replace("suite: tiny", "suite: four")
+    text = text.replace("  solver: {name: euler, steps: 2}\n", "") + "grid: {solver: [euler, midpoint]}\n"
+    (folder / "four.yaml").write_text(text)
+    ended(bench("run", folder / "four.yaml", "--results", folder / "results"), 0)
+    return folder
+
+
+def w2(tables):
+    records = pd.read_csv(io.BytesIO(tables["tables/records.csv"]), dtype=str, keep_default_na=False)
+    return records, records["metric"] == "wasserstein"
+
+
+def exchanged(about, tables):
+    """Two cells have each other's numbers, with their entries."""
+    records, own = w2(tables)
+    first, second = records.index[own][:2]
+    both = ["value", "entries"]
+    records.loc[[first, second], both] = records.loc[[second, first], both].to_numpy()
+    tables["tables/records.csv"] = records.to_csv(index=False).encode()
+
+
+def unnamed(about, tables):
+    """A number that names no entry."""
+    records, own = w2(tables)
+    records.loc[records.index[own][0], ["value", "entries"]] = ["0.001", ""]
+    tables["tables/records.csv"] = records.to_csv(index=False).encode()
+
+
+def foreign(about, tables):
+    """Numbers of another metric under this one's name."""
+    records, own = w2(tables)
+    nfe = records[records["metric"] == "nfe"]
+    records.loc[own, ["value", "entries"]] = nfe[["value", "entries"]].to_numpy()
+    tables["tables/records.csv"] = records.to_csv(index=False).encode()
+
+
+def dropped(about, tables):
+    """A cell without its row."""
+    records, own = w2(tables)
+    tables["tables/records.csv"] = records.drop(records.index[own][0]).to_csv(index=False).encode()
+
+
+def renamed(about, tables):
+    """Two cells have each other's entries."""
+    cells = pd.read_csv(io.BytesIO(tables["tables/cells.csv"]), dtype=str, keep_default_na=False)
+    made = ["train_entry", "sample_entry", "reference_entry"]
+    cells.loc[[0, 1], made] = cells.loc[[1, 0], made].to_numpy()
+    tables["tables/cells.csv"] = cells.to_csv(index=False).encode()
+
+
+def fewer(about, tables):
+    """The cells of one seed are gone, with their rows."""
+    records, _ = w2(tables)
+    cells = pd.read_csv(io.BytesIO(tables["tables/cells.csv"]), dtype=str, keep_default_na=False)
+    gone = cells.loc[cells["seed"] == "0", "cell"]
+    tables["tables/cells.csv"] = cells[~cells["cell"].isin(gone)].to_csv(index=False).encode()
+    tables["tables/records.csv"] = records[~records["cell"].isin(gone)].to_csv(index=False).encode()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (exchanged, "is no entry of this cell"),
+        (unnamed, "a number that names no entry"),
+        (foreign, "is no entry of this cell"),
+        (dropped, "has no row for wasserstein"),
+        (renamed, "is of another"),
+        (fewer, "lacks a seed"),
+    ],
+)
+def test_numbers_sealed_anew_must_be_the_cells_own_and_all_there(bench, four, tmp_path, change, words):
+    place = shutil.copytree(four, tmp_path / "copy")
+    sealed_again(place / "results" / "four", change)
+    said = ended(bench("report", "four", "--results", place / "results"), 1)
+    assert words in said
+    assert "run its suite again" in said
+    ended(bench("run", place / "four.yaml", "--results", place / "results"), 0)
+    ended(bench("report", "four", "--results", place / "results"), 0)
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
