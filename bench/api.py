@@ -226,13 +226,12 @@ def run(
     guard. Raises SuiteError with every mistake of a suite, UsageError for wrong arguments, EngineError or StoreError
     where the run ended early (what was finished is stored); of cells that fail `Run.cells` tells why.
     """
-    from rich.console import Console
-
+    from bench.console import Plain
     from bench.execute import LocalEngine
     from bench.limits import limits_asked
     from bench.work import work
 
-    out, err = Console(quiet=quiet, **PLAIN), Console(quiet=quiet, stderr=True, **PLAIN)
+    out, err = Plain(quiet=quiet), Plain(quiet=quiet, stderr=True)
     engine = LocalEngine(workers)
     engine.warm_up()
     found = load_asked(suite, profile, only, allow_plugins, err, seeds)
@@ -277,10 +276,6 @@ def compare(now: Run | str | Path, before: Run | str | Path) -> Comparison:
 
     one, other = (each if isinstance(each, Run) else load(each) for each in (now, before))
     return side_by_side(one.results, other.results)
-
-
-PLAIN: dict[str, Any] = {"soft_wrap": True, "markup": False, "highlight": False}
-"""How consoles print: what is said, as it is."""
 
 
 def suite_file(name: str | Path) -> Path:

@@ -88,14 +88,17 @@ def run(
     place = engine_named(engine, workers, address, slurm or [], results)
     place.warm_up()  # loads torch in the fork server while this process loads it too
     status = OK
-    for suite in [load(name, profile, only, allow) for name in suites]:
-        did = work(
-            suite, place, device, results, out, err, command=command_line(), keep_stale=stale == "keep",
-            fail_fast=fail_fast, partial=bool(only), limits=limits,
-        )  # fmt: skip
-        status = max(status, did.status)
-        if status == INTERRUPTED:
-            break
+    try:
+        for suite in [load(name, profile, only, allow) for name in suites]:
+            did = work(
+                suite, place, device, results, out, err, command=command_line(), keep_stale=stale == "keep",
+                fail_fast=fail_fast, partial=bool(only), limits=limits,
+            )  # fmt: skip
+            status = max(status, did.status)
+            if status == INTERRUPTED:
+                break
+    finally:
+        place.stop()
     raise typer.Exit(status)
 
 

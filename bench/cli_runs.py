@@ -65,11 +65,9 @@ def _found(laid: Plan, store: Store) -> dict[str, Any]:
         about = {"kind": job.kind, "key": job.key}
         if job.id in done:
             counts["done"] += 1
-        elif name in held:
+        elif name in held and held[name].jobs[name].since:
             counts["running"] += 1
-            owner, noted = held[name], held[name].jobs[name]
-            at = noted.get("at") if isinstance(noted, dict) else None
-            since = noted.get("since") if isinstance(noted, dict) else None
+            owner, (since, at) = held[name], held[name].jobs[name]
             running.append({**about, "host": owner.host, "pid": owner.pid, "since": since, "at": at})
         elif failure := store.failure(job.kind, job.key, job.code):
             counts["failed"] += 1

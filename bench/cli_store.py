@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -114,8 +115,11 @@ def import_(
     results: ResultsDir = Path("results"),
     limit: Annotated[float, typer.Option("--limit", metavar="GIB", min=0, help="GiB that it may unpack to")] = 64.0,
 ) -> None:
-    """Take in an archive, checked as a whole first; what stands here already stays as it is."""
-    from bench.report import seal
+    """Take in an archive, checked as a whole first; what stands here already stays as it is.
+
+    Reports are written anew from the records and the store that came with them.
+    """
+    from bench.report import seal, write_report
     from bench.store import Store, archive, fault
 
     def check(folder: Path) -> None:
@@ -126,12 +130,19 @@ def import_(
         if more := there - set(seal.held(folder)):
             raise Corrupt(f"{folder}: holds {min(more)}, which its report did not write")
 
+    if not math.isfinite(limit):
+        raise UsageError(f"--limit {limit}: must be a number of GiB")
     file = file.absolute()
     if not file.is_file():
         raise UsageError(f"{file}: no such file")
     new, stood, laid, kept = archive.take_in(Store(results / "store", fault), file, int(limit * 2**30), check)
     out.print(f"{new} entries taken in, {stood} stood here already")
-    for suite in laid:
+    for suite in laid:  # pages and figures are made here, from tables and arrays: nobody else's page is laid out
+        folder = (results / suite).absolute()
+        for name in set(seal.held(folder)) - {seal.SUITE, *seal.TABLES}:
+            (folder / name).unlink()
+        for text in write_report(folder, results.absolute() / "store", traced=True).warnings:
+            err.print(f"warning: {text}")
         out.print(f"report: {results / suite}")
     for suite in kept:
         out.print(f"{results / suite}: stands here already and stays as it is")

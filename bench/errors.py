@@ -7,7 +7,8 @@ BenchError                    anything below; its text names the place, the faul
 │   └── ContractBroken        a component does not do what its room promises
 ├── EngineError                no worker process can be had
 ├── StoreError                the results folder cannot be used
-│   └── Corrupt               what stands there is not what was written
+│   ├── Corrupt               what stands there is not what was written
+│   └── NoEntry               a job left behind what is no entry; it fails, and the run goes on
 └── JobError                  one job ended without a result; carries the status of its record
     ├── Diverged              the loss or the samples are not finite
     ├── NotConverged          a solver stopped before its tolerance
@@ -78,6 +79,10 @@ class StoreError(BenchError):
 
 class Corrupt(StoreError):
     """What stands there is not what was written: another content, or no file at all."""
+
+
+class NoEntry(StoreError):
+    """What a job left in its staging folder is no entry."""
 
 
 class JobError(BenchError):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from bench.errors import EngineError, StoreError
+from bench.errors import EngineError, NoEntry, StoreError
 from bench.execute.allowance import Allowance
 from bench.execute.protocol import Ended, Engine, Noticed, Observer, Outcome, Progressed, Returned, Started, Work
 from bench.execute.sharing import Sharing
@@ -255,6 +255,7 @@ class _Run:
 
     def _take(self, event: object) -> None:
         if isinstance(event, Started):
+            self.sharing.begun(self.plan.jobs[event.job])
             self.observer.started(self.plan.jobs[event.job])
         elif isinstance(event, Progressed):
             job = self.plan.jobs[event.job]
@@ -303,7 +304,11 @@ class _Run:
             **event.meta,
         }
         if KINDS[job.kind].form == "folder":
-            entry = self.store.publish(job.kind, job.key, job.code, self.staging.pop(job.id), about)
+            try:
+                entry = self.store.publish(job.kind, job.key, job.code, self.staging[job.id], about)
+            except NoEntry as error:
+                return self._publish(Ended(event.job, "failed", str(error)))
+            del self.staging[job.id]
         else:
             entry = self.store.publish_score(job.kind, job.key, job.code, about)
             self._drop_staging(job.id)

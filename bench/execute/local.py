@@ -93,11 +93,11 @@ class LocalEngine:
             self._bury(worker)
 
     def _drain(self, worker: Watched, events: list[Event]) -> bool:
-        """Take in what a worker has sent; True where its pipe has closed."""
+        """Take in what a worker has sent; True where its pipe has closed, or brings what is no message of ours."""
         try:
             while worker.pipe.poll():
                 events.append(self._read(worker))
-        except (EOFError, OSError):
+        except (EOFError, OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
             return True
         return False
 
@@ -147,7 +147,7 @@ class LocalEngine:
             return events
         lost = worker.current if worker.begun else worker.waiting[0].id
         if code is None:
-            how = "it closed its connection"
+            how = "it closed its connection, or wrote into it what is no message"
         else:
             how = f"signal {_signal(-code)}" if code < 0 else f"exit status {code} before it was done"
         return [*events, Ended(lost, "failed", f"the worker process died ({how})"), *worker.returned(set(), but=lost)]

@@ -5,10 +5,12 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import socket
+import struct
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerProcess
@@ -32,6 +34,10 @@ directory."""
 
 TRIES = 3
 """Fork servers that may die one after the other before a run gives up."""
+
+
+SECONDS_TO_SAY = 20.0
+"""What began as a message and does not end by then is none: a job has written into its worker's pipe."""
 
 
 class Server:
@@ -76,6 +82,10 @@ class Server:
         """A new worker and our end of its pipe. Raises EngineError where one server after the other dies."""
         for _ in range(TRIES):
             ours, theirs = self._context.Pipe()
+            _give_up_after(ours, SECONDS_TO_SAY)
+            if self.pid is not None:
+                with suppress(ProcessLookupError):
+                    os.kill(self.pid, signal.SIGCONT)  # a job may have stopped it
             process = self._context.Process(target=serve, args=(theirs,), daemon=True)
             with ExitStack() as around:
                 for each in (_main_hidden(), _environment(), _uninterrupted()):
@@ -136,3 +146,9 @@ def _environment() -> Iterator[None]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+
+
+def _give_up_after(pipe: Connection, seconds: float) -> None:
+    """Let reads from a pipe's end fail after so long without a byte."""
+    with socket.socket(fileno=os.dup(pipe.fileno())) as end:
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", int(seconds), 0))

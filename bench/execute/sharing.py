@@ -77,6 +77,11 @@ class Sharing:
         if self.claims:
             self.claims.release(_name(job))
 
+    def begun(self, job: Job) -> None:
+        """Let others see that a job runs."""
+        if self.claims:
+            self.claims.begun(_name(job))
+
     def progress(self, job: Job, done: int, total: int) -> None:
         """Let others see how far a job is."""
         if self.claims:

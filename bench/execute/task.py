@@ -22,6 +22,7 @@ from safetensors.torch import load, save_file
 from bench.components import Config, Tables
 from bench.errors import BenchError, Corrupt, Exited, JobError, PluginChanged, StoreError
 from bench.execute.protocol import Work
+from bench.execute.settings import kept
 from bench.files import read_regular
 from bench.kinds import KINDS
 from bench.plugins import read_plugin
@@ -150,20 +151,27 @@ def device_about(work: Work) -> dict[str, str]:
 def do(task: WorkTask) -> Made:
     """Have the job's stage do it."""
     stage = STAGES[task.work.kind]
-    with no_exit():
+    with contained():
         made: Made = stage.run(task, task.fetched) if stage.inputs else stage.run(task)
     return made
 
 
 @contextmanager
-def no_exit() -> Iterator[None]:
-    """Code that calls for the end of its process fails like any other."""
+def contained() -> Iterator[None]:
+    """Code that calls for the end of its process fails like any other; what it set for the process is put back."""
+    put_back = kept()
     try:
         yield
     except SystemExit as error:
         raise Exited(f"it called exit({error.code!r}); raise an error that says what is wrong") from error
     except KeyboardInterrupt as error:  # its own: workers do not hear Ctrl-C
         raise Exited("it raised KeyboardInterrupt; raise an error that says what is wrong") from error
+    except Exception:
+        raise
+    except BaseException as error:
+        raise Exited(f"it raised {type(error).__name__} ({brief(error)}), which is no Exception; raise one") from error
+    finally:
+        put_back()
 
 
 def explain(error: Exception) -> tuple[str, str]:
@@ -181,7 +189,7 @@ def explain(error: Exception) -> tuple[str, str]:
     return "failed", f"{type(error).__name__}: {said}{where}"
 
 
-def brief(error: Exception) -> str:
+def brief(error: BaseException) -> str:
     """What an error says, short enough for a table and writable as UTF-8; the log has more."""
     try:
         said = str(error)

@@ -11,7 +11,8 @@ import torch
 from bench import timing
 from bench.execute.logs import logged, note, peak_mb
 from bench.execute.protocol import Work
-from bench.execute.task import Send, WorkTask, device_about, explain, no_exit
+from bench.execute.settings import kept
+from bench.execute.task import Send, WorkTask, contained, device_about, explain
 from bench.kinds import KINDS
 from bench.stages import STAGES
 from bench.store.partial import Partial
@@ -57,7 +58,7 @@ def _outcomes(
             checkpoint = Partial(Path(batch[0].checkpoint)) if batch[0].checkpoint else None
             tasks = [WorkTask(work, send) for work in batch]
             run = STAGES[batch[0].kind].run
-            with no_exit():
+            with contained():
                 made: Sequence[Made | Exception] = run(
                     tasks, lambda place, *news: progress(batch[place], *news), checkpoint
                 )
@@ -71,8 +72,11 @@ def _outcomes(
 def _time(batch: Sequence[Work], send: Send) -> None:
     device, ready = torch.device(batch[0].device), list[tuple[Work, timing.Candidate, timing.Lap]]()
 
+    put_back = kept()
+
     def turn(work: Work) -> None:
         """Tell the driver whose turn it is, so that one that hangs is known."""
+        put_back()
         send({"event": "progressed", "job": work.id, "done": 0, "total": 0, "loss": None})
 
     def fail(work: Work, error: Exception) -> None:
@@ -85,7 +89,7 @@ def _time(batch: Sequence[Work], send: Send) -> None:
         turn(work)
         with logged(work):
             try:
-                with no_exit():
+                with contained():
                     candidate: timing.Candidate = STAGES[work.kind].run(WorkTask(work, send))
                     ready.append((work, candidate, timing.lap(candidate.call, device)))
             except Exception as error:

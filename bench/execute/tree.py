@@ -81,8 +81,11 @@ def kill_orphans(adopter: int, but: Collection[int] = ()) -> None:
 
 
 def anonymous_mb(pid: int) -> float:
-    """Anonymous memory of a process in MiB, pages that it shares with its parent included; 0 where unknown."""
-    return _field(f"/proc/{pid}/status", "RssAnon:")
+    """Memory of a process in MiB that is no file's: its own, pages that it shares with its parent, and what it has of
+    shared memory; 0 where unknown.
+    """
+    status = f"/proc/{pid}/status"
+    return _field(status, "RssAnon:") + _field(status, "RssShmem:")
 
 
 def own_mb(pid: int) -> float:

@@ -110,7 +110,7 @@ def settled(root: Path) -> pd.DataFrame:
         return pd.DataFrame(columns=["claim", "verdict", "topic"])
     found = pd.concat(tables, ignore_index=True)
     for name in ("topic", "source"):  # what an older run does not say of a claim, another run of it may
-        found[name] = found.groupby("claim")[name].transform("first")
+        found[name] = found.groupby("claim")[name].transform("first").fillna("")
     return found
 
 

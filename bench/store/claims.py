@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import os
 import platform
 import time
@@ -21,11 +22,12 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from bench.errors import Corrupt, StoreError
 from bench.files import disk, is_folder, put_aside, read_regular, remove, write_beside
 from bench.store.staging import alive, machine, owner_name
+from bench.words import printable
 
 BEAT_SECONDS = 3.0
 """How often a driver gives a sign of life."""
@@ -40,6 +42,15 @@ JobId = tuple[str, str, str]
 """Kind, key, code."""
 
 
+class InHand(NamedTuple):
+    """A job that a driver has claimed: since when it runs (seconds since the epoch), none while it waits for its
+    worker, and how many of how many parts are done if that is known.
+    """
+
+    since: float | None
+    at: tuple[int, int] | None
+
+
 @dataclass(frozen=True)
 class Owner:
     """A driver: its name in the store, machine, process, and when it began (seconds since the epoch)."""
@@ -48,8 +59,8 @@ class Owner:
     host: str
     pid: int
     since: float
-    jobs: Mapping[str, Any]
-    """Of each job in hand: when it was claimed, and how far it is if that is known."""
+    jobs: Mapping[str, InHand]
+    """The jobs that it has claimed."""
     sweeping: bool = False
 
     @property
@@ -68,7 +79,8 @@ class Claims:
 
     def __init__(self, root: Path) -> None:
         self.root, self.name = root, owner_name()
-        self._held: dict[JobId, tuple[int, float]] = {}
+        self._held: dict[JobId, int] = {}
+        self._begun: dict[JobId, float] = {}
         self._progress: dict[JobId, list[int]] = {}
         self._since = time.time()
         self._beaten = -BEAT_SECONDS
@@ -95,7 +107,7 @@ class Claims:
             return None
         for generation in range(MOST_GENERATIONS):
             if self._make(self._file(job, generation)):
-                self._held[job] = generation, time.time()
+                self._held[job] = generation
                 return None
             if not self._file(job, generation + 1).exists() and (owner := self._living_owner(job, generation)):
                 return owner
@@ -110,14 +122,19 @@ class Claims:
             last += 1
         return self._living_owner(job, last) if last >= 0 else None
 
+    def begun(self, job: JobId) -> None:
+        """Note that a job runs from now on; told with the next sign of life."""
+        self._begun[job] = time.time()
+
     def progress(self, job: JobId, done: int, total: int) -> None:
         """Note how far a job is; told with the next sign of life."""
         self._progress[job] = [done, total]
 
     def release(self, job: JobId) -> None:
         """Let a job go: it is published, or this driver will not do it."""
-        generation, _ = self._held.pop(job, (None, 0.0))
+        generation = self._held.pop(job, None)
         self._progress.pop(job, None)
+        self._begun.pop(job, None)
         if generation is not None and not self._file(job, generation + 1).exists():
             remove(self.root, f"claims/{self._file(job, generation).name}")
 
@@ -128,7 +145,7 @@ class Claims:
 
     def _tell(self) -> None:
         self._beaten = time.monotonic()
-        jobs = {"/".join(job): {"since": at, "at": self._progress.get(job)} for job, (_, at) in self._held.items()}
+        jobs = {"/".join(job): {"since": self._begun.get(job), "at": self._progress.get(job)} for job in self._held}
         about = {
             "host": platform.node(), "pid": os.getpid(), "since": self._since, "beat": time.time(),
             "sweeping": self._sweeping, "jobs": jobs,
@@ -195,9 +212,10 @@ class Claims:
         try:
             raw = read_regular(self.root, f"drivers/{name}.json", OWNER_LIMIT)
             about = json.loads(raw)
-            who = str(about["host"]), int(about["pid"]), float(about["since"]), dict(about["jobs"])
+            jobs = {str(job): _in_hand(noted) for job, noted in about["jobs"].items()}
+            who = printable(str(about["host"])), int(about["pid"]), _seconds(about["since"]), jobs
             owner = Owner(name, *who, sweeping=bool(about["sweeping"]))
-        except (OSError, Corrupt, ValueError, KeyError, TypeError, RecursionError):
+        except (OSError, Corrupt, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError):
             return None
         last = self._seen.get(name)
         if last is None or last[0] != raw:
@@ -210,6 +228,19 @@ class Claims:
         One that was stopped (Ctrl-Z) gives no sign and is not waited for; should it go on, its results are equal.
         """
         return alive(owner.name) is not False and time.monotonic() - self._seen[owner.name][1] < LOST_SECONDS
+
+
+def _in_hand(noted: Mapping[str, Any]) -> InHand:
+    """What a driver's file says of a job. Raises one of several errors where it says nothing of the kind."""
+    since, at = noted["since"], noted["at"]
+    done = None if at is None else (int(at[0]), int(at[1]))
+    return InHand(None if since is None else _seconds(since), done)
+
+
+def _seconds(value: object) -> float:
+    if not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError(f"{value!r} is no time")
+    return float(value)
 
 
 def _names(folder: Path) -> list[Path]:

@@ -22,7 +22,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from bench.errors import Corrupt, StoreError
+from bench.errors import Corrupt, NoEntry, StoreError
 from bench.files import SEAL_LIMIT, checksum, disk, is_folder, open_regular, read_regular, size_of
 from bench.kinds import KINDS
 
@@ -113,7 +113,12 @@ def write_file_entry(path: Path, kind: str, key: str, code: str, job: Mapping[st
 
 
 def seal_folder(folder: Path, kind: str, key: str, code: str, job: Mapping[str, Any]) -> None:
-    """Write job.json, flush every file of the folder to the disk, and write DONE over their checksums."""
+    """Write job.json, flush every file of the folder to the disk, and write DONE over their checksums.
+
+    Raises NoEntry where the folder is none, or holds other than plain files of plain names.
+    """
+    if not is_folder(folder):
+        raise NoEntry(f"{folder}: no folder any more; a job writes into it and leaves it where it is")
     with _plain(kind, key, code):
         text = json.dumps(dict(job), allow_nan=False, indent=1).encode()
     _write(folder / JOB, text)
@@ -122,9 +127,9 @@ def seal_folder(folder: Path, kind: str, key: str, code: str, job: Mapping[str, 
     with os.scandir(folder) as found:
         for item in sorted(found, key=lambda item: item.name):
             if not item.is_file(follow_symlinks=False):
-                raise StoreError(f"{item.path}: not a plain file; an entry is a flat folder of files")
+                raise NoEntry(f"{item.path}: not a plain file; an entry is a flat folder of files")
             if not FILE_NAME.fullmatch(item.name):
-                raise StoreError(f"{item.path}: a file of an entry is called by letters, digits, '.', '_', '-' and '+'")
+                raise NoEntry(f"{item.path}: a file of an entry is called by letters, digits, '.', '_', '-' and '+'")
             if item.name != DONE:
                 os.chmod(item.path, mode)
                 files[item.name] = _checksum(Path(item.path), flush=True)

@@ -111,6 +111,8 @@ def test_a_claim_takes_its_topic_and_source_from_another_run_of_it_where_its_own
     publish(finished("older", claims=[bare]), root)
     publish(finished("newer", claims=[{**bare, "topic": "paths", "source": "a paper"}]), root)
     assert settled(root)[["topic", "source"]].to_numpy().tolist() == [["paths", "a paper"]] * 2
+    publish(finished("other", claims=[{**bare, "claim": "Of no source"}]), root)
+    assert "| Of no source" in (root / "README.md").read_text()
 
 
 def test_the_best_lines_stand_in_a_page_with_links_that_lead_to_their_reports(finished, tmp_path):

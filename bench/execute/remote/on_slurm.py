@@ -96,7 +96,10 @@ class SlurmEngine:
         return self._gpus
 
     def warm_up(self) -> None:
-        """Ask Slurm for the pilots, so that they wait in its queue while the suite is read."""
+        """Nothing is asked of Slurm before a suite has been read and has something to do."""
+
+    def _fill(self) -> None:
+        """Ask Slurm for the pilots that are not there."""
         self.spool.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._beat()
         while len(self._pilots) < self.slots:
@@ -105,7 +108,7 @@ class SlurmEngine:
     @property
     def free(self) -> int:
         """Pilots that run and have nothing to do."""
-        self.warm_up()
+        self._fill()
         self._look()
         return sum(1 for pilot in self._pilots if pilot.about and not pilot.waiting)
 
@@ -233,7 +236,7 @@ class SlurmEngine:
                 events.append(Ended(job, "failed", f"the Slurm job that did it ended {TRIES} times"))
             else:
                 events.append(Returned(job, suspect=job in pilot.begun))
-        self.warm_up()
+        self._fill()
         return events
 
 
