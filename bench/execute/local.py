@@ -180,6 +180,7 @@ class LocalEngine:
 
     def _bury(self, worker: Watched) -> None:
         """Free a killed worker's slot, and end what it left behind."""
+        self._server.wake()  # which tells of its end
         worker.process.join(timeout=10)
         worker.pipe.close()
         self._workers.remove(worker)

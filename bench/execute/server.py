@@ -73,6 +73,12 @@ class Server:
             time.sleep(0.01)
         return died
 
+    def wake(self) -> None:
+        """Let it go on, should a job have stopped it."""
+        if self.pid is not None:
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGCONT)
+
     def warm_up(self) -> None:
         """Start it if none runs; it loads torch meanwhile, and this returns at once."""
         with _environment():
@@ -83,9 +89,7 @@ class Server:
         for _ in range(TRIES):
             ours, theirs = self._context.Pipe()
             _give_up_after(ours, SECONDS_TO_SAY)
-            if self.pid is not None:
-                with suppress(ProcessLookupError):
-                    os.kill(self.pid, signal.SIGCONT)  # a job may have stopped it
+            self.wake()
             process = self._context.Process(target=serve, args=(theirs,), daemon=True)
             with ExitStack() as around:
                 for each in (_main_hidden(), _environment(), _uninterrupted()):

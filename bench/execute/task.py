@@ -20,10 +20,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save_file
 
 from bench.components import Config, Tables
-from bench.errors import BenchError, Corrupt, Exited, JobError, PluginChanged, StoreError
+from bench.errors import BenchError, Corrupt, Exited, JobError, NoEntry, PluginChanged, StoreError
 from bench.execute.protocol import Work
 from bench.execute.settings import kept
-from bench.files import read_regular
+from bench.files import is_folder, read_regular
 from bench.kinds import KINDS
 from bench.plugins import read_plugin
 from bench.score import Fetched
@@ -117,6 +117,8 @@ class WorkTask:
     def keep(self, made: Made) -> dict[str, Any]:
         """Write what a stage made into the staging folder; returns its numbers."""
         folder = Path(self.work.staging)
+        if not is_folder(folder):
+            raise NoEntry(f"{folder}: no folder any more; the job removed it")
         if KINDS[self.work.kind].form == "folder":
             for name, array in made.arrays.items():
                 write_array(folder, name, array)
@@ -180,7 +182,7 @@ def explain(error: Exception) -> tuple[str, str]:
     if isinstance(error, JobError):
         return error.status, said
     if isinstance(error, StoreError):
-        return "disk", said
+        return "failed" if isinstance(error, NoEntry) else "disk", said
     refused = isinstance(error, RuntimeError) and any(words in said for words in REFUSED)
     if refused or isinstance(error, MemoryError | torch.OutOfMemoryError):
         return "oom", f"out of memory: {said}"

@@ -192,6 +192,65 @@ def test_memory_that_a_child_takes_counts_and_what_torch_is_refused_is_oom(unrul
     assert of_metric(records, "unruly")["reason"].str.contains("out of memory|the limit").all()
 
 
+def test_shared_memory_counts(unruly):
+    share = "import mmap\nheld = mmap.mmap(-1, 600 * 2**20)\nheld.write(bytes(600 * 2**20))\ntime.sleep(600)"
+    cells, _, _ = unruly("--max-memory", "300", solver=share)
+    only_the_guilty_cell(cells, "oom", "the limit is 300 MiB")
+
+
+STAGED = "import glob, shutil\nplace = max(glob.glob('RESULTS/store/staging/sample-*'), key=os.path.getmtime)\n"
+
+
+@pytest.mark.parametrize(
+    ("deed", "words"),
+    [
+        ("os.symlink('/etc/hostname', place + '/link')", "not a plain file"),
+        ("os.mkdir(place + '/DONE')", "not a plain file"),
+        ("shutil.rmtree(place)", "sample-"),
+    ],
+)
+def test_a_staging_folder_that_is_no_entry_costs_its_own_job(unruly, tmp_path, deed, words):
+    cells, _, _ = unruly(solver=STAGED.replace("RESULTS", str(tmp_path / "results")) + deed)
+    only_the_guilty_cell(cells, "failed", words)
+
+
+@pytest.mark.parametrize("junk", [b"\0\0\0\3abc", b"\0\0\0\2{}", b"\x7f\xff\xff\xf0"])
+def test_what_a_job_writes_into_its_workers_pipe_costs_it_alone(unruly, monkeypatch, junk):
+    monkeypatch.setattr("bench.execute.server.SECONDS_TO_SAY", 2.0)
+    write = (
+        "import stat\nfor fd in range(3, 60):\n    try:\n        if stat.S_ISSOCK(os.fstat(fd).st_mode):\n"
+        f"            os.write(fd, {junk!r})\n    except OSError:\n        pass\ntime.sleep(600)"
+    )
+    cells, _, _ = unruly(solver=write)
+    only_the_guilty_cell(cells, "failed", "what is no message")
+
+
+def test_a_job_that_stops_the_server_of_processes_stops_nothing_else(unruly):
+    cells, _, _ = unruly(solver="import signal\nos.kill(os.getppid(), signal.SIGSTOP)", status=0)
+    assert set(cells["status"]) == {"ok"}
+
+
+def test_what_a_job_sets_for_its_process_reaches_no_other_job(unruly, tmp_path):
+    _, records, _ = unruly(status=0)
+    deed = (
+        "torch.set_default_dtype(torch.float64); torch.set_grad_enabled(False); os.chdir('/'); os.umask(0o777)\n"
+        "os.environ.clear(); sys.path.clear(); torch.use_deterministic_algorithms(True)"
+    )
+    _, again, _ = unruly("--workers", "1", solver=deed, metric=deed, status=0)
+    own = ["cell", "metric", "value", "status"]
+    before, after = (of_metric(table, "wasserstein")[own] for table in (records, again))
+    pd.testing.assert_frame_equal(after, before)
+    assert {oct(path.stat().st_mode & 0o777) for path in (tmp_path / "results" / "store").rglob("*.json")} == {"0o644"}
+
+
+def test_an_error_that_is_no_exception_keeps_its_words_and_control_characters_are_shown_as_such(unruly):
+    odd = "class Odd(BaseException): pass\nraise Odd('my own \\x1b[31mwords')"
+    cells, _, said = unruly(solver=odd)
+    only_the_guilty_cell(cells, "failed", "Odd (my own ", "words)")
+    assert "\x1b" not in said
+    assert "\\x1b[31mwords" in said
+
+
 CHILD = """
 if (pid := os.fork()) == 0: time.sleep(600); os._exit(0)
 open(PIDS, "a").write(f"{pid} ")

@@ -347,3 +347,27 @@ def test_a_driver_killed_while_it_writes_the_report_reports_the_same(suite, tmp_
         end(start(file, results))
         assert numbers(results / "shared") == numbers(tmp_path / "alone" / "shared")
         assert (results / "shared" / "report.md").read_bytes()
+
+
+OWNER = {"host": "h", "pid": 1, "since": 1.0, "beat": 1.0, "sweeping": False, "jobs": {}}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"pid": float("inf")}, {"pid": "many"}, {"since": "x"}, {"since": float("nan")}, {"jobs": [1]},
+        {"jobs": {"j": 3}},
+        {"jobs": {"train/a/b": {"since": "x", "at": None}}}, {"jobs": {"train/a/b": {"since": 1.0, "at": [5]}}},
+        {"jobs": {"train/a/b": {"since": 1.0, "at": "abc"}}},
+    ],
+)  # fmt: skip
+def test_a_sign_of_life_of_another_shape_is_nobodys_and_is_swept(tmp_path, wrong):
+    for name in ("claims", "drivers"):
+        (tmp_path / name).mkdir()
+    sign = tmp_path / "drivers" / "x.json"
+    sign.write_text(json.dumps(OWNER | wrong))
+    claims = Claims(tmp_path)
+    assert claims.living() == []
+    claims.open()
+    assert not sign.exists()
+    claims.close()
