@@ -56,7 +56,7 @@ def look() -> Iterator[None]:
     own = {
         **sns.axes_style("whitegrid"),
         "font.family": ["sans-serif"],
-        "font.sans-serif": ["DejaVu Sans"],
+        "font.sans-serif": ["DejaVu Sans", "Verdana", "sans-serif"],
         "font.size": 9,
         "axes.titlesize": 9,
         "axes.labelsize": 9,
@@ -70,7 +70,7 @@ def look() -> Iterator[None]:
         "legend.frameon": False,
         "figure.constrained_layout.use": True,
         "svg.hashsalt": SALT,
-        "svg.fonttype": "path",
+        "svg.fonttype": "none",
     }
     with matplotlib.style.context(["default", own]):
         yield
@@ -171,7 +171,7 @@ def nice_log(axis: Axis, low: float, high: float, ticks: Sequence[float] = ()) -
     else:
         axis.set_major_locator(LogLocator(base=10, numticks=8))
     axis.set_minor_locator(NullLocator())
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.4g}"))
 
 
 def effect(results: Results, axis: str, means: pd.Series[float]) -> float:
