@@ -24,3 +24,15 @@ def test_each_fault_in_the_table_is_tried_by_a_test_that_exists(file, word):
 
 def test_the_table_is_read():
     assert len(rows()) > 25
+
+
+def test_the_code_of_the_guide_to_python_runs_as_it_stands(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"^```python\n(.*?)^```", (ROOT / "docs" / "python.md").read_text(), re.MULTILINE | re.DOTALL)
+    assert len(blocks) >= 3
+    names = {"__name__": "guide"}
+    for block in blocks:
+        exec(compile(block, "docs/python.md", "exec"), names)
+    assert names["x"].shape == (1, 256, 2)
+    assert "RK4" in capsys.readouterr().out
+    assert set(names["found"].cells["status"]) == {"ok"}
