@@ -149,7 +149,7 @@ def test_a_script_needs_no_main_guard_and_a_working_directory_is_never_imported_
     assert (done.returncode, done.stdout, done.stderr) == (0, "begun\nTrue 4\n", "")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_notebook_runs_it_and_shows_it(place):
     nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
     book = nbformat.v4.new_notebook()

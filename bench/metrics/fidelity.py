@@ -114,8 +114,8 @@ class FID(ImageMetric):
     """
 
     values: ClassVar[Mapping[str, Measured]] = {
-        "fid": Measured("", "lower"),
-        "fid_infinity": Measured("", "lower"),
+        "fid": Measured("1", "lower"),
+        "fid_infinity": Measured("1", "lower"),
     }
 
     def compare(self, seen: Seen, real: Seen, generator: np.random.Generator) -> Mapping[str, float]:

@@ -157,6 +157,7 @@ def test_a_job_without_progress_is_stopped(unruly):
     only_the_guilty_cell(cells, "timeout", "no sign of progress for 1.2 s", "--max-still 0.02")
 
 
+@pytest.mark.long
 def test_a_job_that_does_nothing_at_all_is_stopped_without_being_told_to(unruly, monkeypatch):
     monkeypatch.setattr("bench.execute.allowance.IDLE_SECONDS", 2.0)
     cells, _, _ = unruly(solver="time.sleep(600)")

@@ -178,6 +178,7 @@ def test_each_job_gets_a_share_of_one_gpu_of_the_node(cluster, tmp_path):
     assert set(told) == {"visible 0"}
 
 
+@pytest.mark.long
 def test_slurm_gives_the_same_numbers_and_another_pilot_when_one_is_killed(here, tmp_path):
     file, results = here
     own = tmp_path / "results"

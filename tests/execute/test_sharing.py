@@ -210,6 +210,7 @@ def test_processes_that_fight_for_dead_drivers_claims_never_both_get_one(tmp_pat
     assert got == Counter(range(200)), "each claim has one new owner"
 
 
+@pytest.mark.long
 def test_two_drivers_do_each_job_once_and_both_report_all_of_it(suite, tmp_path):
     file = suite(1500)
     end(start(file, tmp_path / "alone"))
