@@ -1,4 +1,4 @@
-"""What a notebook or a script calls: `run`, `plan`, `load`. The command line prints what these return.
+"""What a notebook or a script calls: `run`, `plan`, `load`, `compare`. The command line prints what these return.
 
     import bench
 
@@ -154,7 +154,12 @@ class Picture:
 
 @dataclass(frozen=True)
 class Planned:
-    """What a run would do. kinds: of each kind of job how many there are, are stored and are to do."""
+    """What a run would do.
+
+    kinds: of each kind of job (index) how many there are, are stored and are to do: jobs, stored, to_do; stale: jobs
+    that are stored by older code and would be done again; seconds: expected for what is to do, going by past jobs,
+    without the `unmeasured` jobs of which nothing is known; notices: what the store noticed.
+    """
 
     suite: Suite
     plan: Plan
@@ -223,8 +228,9 @@ def run(
     suite: a file, a name under suites/, or a dict of the same grammar; seeds: a number of them or a list, in place of
     the suite's own; only: terms such as "path=linear"; limits: as in a suite, {"minutes": 10}; quiet: without progress
     and messages. What is stored is not done again. Works in a notebook, under pytest and in a script without a main
-    guard. Raises SuiteError with every mistake of a suite, UsageError for wrong arguments, EngineError or StoreError
-    where the run ended early (what was finished is stored); of cells that fail `Run.cells` tells why.
+    guard. Raises SuiteError with every mistake of a suite, UsageError for wrong arguments, EngineError where the run
+    ended early, be it for want of processes or of disk (what was finished is stored), StoreError where no report can be
+    written, KeyboardInterrupt after an interruption; of cells that fail `Run.cells` tells why.
     """
     from bench.console import Plain
     from bench.execute import LocalEngine

@@ -30,8 +30,16 @@ TITLES = {
 
 
 def title(name: str) -> str:
-    """What a metric of a claim is called in a sentence: `W2 (root)` for wasserstein."""
-    return TITLES.get(name, name.replace("_", " "))
+    """What a value is called in a sentence: `W2 (root)` for wasserstein, `FID (squared, lenet64)` for fid[lenet64@...].
+
+    The hash of the extractor's weights stays in the key: within a run there is one.
+    """
+    found = TAGGED.fullmatch(name)
+    plain, extractor = (found["name"], found["extractor"]) if found else (name, "")
+    words = TITLES.get(plain, plain.replace("_", " ") if plain.isidentifier() else plain)
+    if extractor:
+        words = f"{words[:-1]}, {extractor})" if words.endswith(")") else f"{words} ({extractor})"
+    return words
 
 
 def short(name: str) -> str:
@@ -49,14 +57,6 @@ def titles(scores: Sequence[Score]) -> dict[str, str]:
 
 
 def _title(score: Score) -> str:
-    """A metric's name with the extractor that it compares by, and the sample size where the run has several.
-
-    The hash of the extractor's weights stays in the key: within a run there is one.
-    """
-    found = TAGGED.fullmatch(score.value)
-    name, extractor = (found["name"], found["extractor"]) if found else (score.value, "")
-    words = title(name) if name.isidentifier() else name
-    if extractor:
-        words = f"{words[:-1]}, {extractor})" if words.endswith(")") else f"{words} ({extractor})"
-    tail = score.key.removeprefix(score.value)
+    """A score's title, and the sample size where the run has several."""
+    words, tail = title(score.value), score.key.removeprefix(score.value)
     return f"{words} {tail}" if tail else words

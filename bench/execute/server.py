@@ -35,7 +35,6 @@ directory."""
 TRIES = 3
 """Fork servers that may die one after the other before a run gives up."""
 
-
 SECONDS_TO_SAY = 20.0
 """What began as a message and does not end by then is none: a job has written into its worker's pipe."""
 

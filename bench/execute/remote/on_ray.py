@@ -46,7 +46,7 @@ NODES_SECONDS = 2.0
 SECONDS_TO_LEAVE = 10.0
 """What hosts have at the end of a run to remove what was brought to them."""
 
-RAY_LOGS = "/tmp/ray/session_latest/logs"
+RAY_LOGS = "session_latest/logs in Ray's temporary folder"
 
 QUIET = {"RAY_DEDUP_LOGS": "0", "RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
 
