@@ -54,7 +54,7 @@ def test_values_bear_their_extractor_wherever_they_are_named(ran, records):
     assert {"fid[pixels]", "precision[pixels]"} <= set(about["values"])
     assert about["claims"][0]["metric"] == "fid[pixels]"
     assert not records["metric"].isin(["fid", "precision"]).any()
-    assert "the fid\\[pixels] of (solver: euler" in (ran / "drawn" / "report.md").read_text()
+    assert "the FID (squared, pixels) of (solver: euler" in (ran / "drawn" / "report.md").read_text()
 
 
 def test_the_floor_is_ten_draws_with_their_spread_the_same_for_all_cells(records):
