@@ -51,11 +51,15 @@ class Dataset(ABC):
     whose points are pictures, S = (channels, height, width), in [-1, 1]; it has `pictures`.
     """
 
-    shape: ClassVar[tuple[int, ...]] = (2,)
     training_only: ClassVar[tuple[str, ...]] = ()
     standard_normal: ClassVar[bool] = False
     images: ClassVar[bool] = False
     points: int | None = None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """S; the plane unless said otherwise, by a property or a plain class attribute."""
+        return (2,)
 
     @property
     def modes(self) -> tuple[float, ...]:
@@ -121,13 +125,13 @@ class Dataset(ABC):
         return None
 
     def density(self, x: Floats) -> Floats | None:
-        """Probability density at x: (B, 2), per unit area, or None where it is not known."""
+        """Probability density at x: (B, *S), per unit volume, or None where it is not known."""
         return None
 
     @property
     @abstractmethod
     def limits(self) -> tuple[float, float, float, float]:
-        """(x_min, x_max, y_min, y_max): a window for figures that holds the law, in data units."""
+        """(x_min, x_max, y_min, y_max): a window for figures that holds the law's first two axes, in data units."""
 
 
 class Path(ABC):
@@ -432,8 +436,6 @@ class Metric(ABC):
     floored: ClassVar[bool] = True
     excess: ClassVar[bool] = True
     """Squares of score and floor subtract, so that sqrt|score^2 - floor^2| is what the score holds beyond its floor."""
-    symmetric: ClassVar[bool] = True
-    """Samples and reference may be exchanged in values for which lower is better; False for a divergence."""
     version: ClassVar[int] = 1
 
     @abstractmethod
@@ -442,6 +444,11 @@ class Metric(ABC):
 
         Raises Undefined where the metric has no value for such a cell, another JobError where it failed.
         """
+
+    @property
+    def symmetric(self) -> bool:
+        """Samples and reference may be exchanged in values for which lower is better; False for a divergence."""
+        return True
 
     def label(self, value: str) -> str:
         """The name of a value in tables: with what its numbers cannot be compared without, such as an extractor."""

@@ -1,11 +1,18 @@
-"""Data sets: laws on the plane with documented modes, densities and ranges, pictures, and the sources made of them."""
+"""Data sets: laws with documented modes, densities and ranges, pictures, and the sources made of them."""
 
 from __future__ import annotations
 
 from bench.datasets.checkerboard import Checkerboard
-from bench.datasets.curves import Rings, SCurve, Spirals, SwissRoll
+from bench.datasets.curves import Rings, SCurve, SklearnMoons, SklearnSCurve, SklearnSwissRoll, Spirals, SwissRoll
 from bench.datasets.images import Digits, FashionMnist, Mnist
-from bench.datasets.mixtures import EightGaussians, Gaussian, GaussianMixture, TwoGaussians
+from bench.datasets.mixtures import (
+    EightGaussians,
+    Gaussian,
+    GaussianMixture,
+    RandomMixture,
+    TorchdynGaussians,
+    TwoGaussians,
+)
 from bench.datasets.moons import TwoMoons
 from bench.datasets.pinwheel import Pinwheel
 from bench.interfaces import Dataset
@@ -14,6 +21,8 @@ DATASETS: dict[str, type[Dataset]] = {
     "gaussian_mixture": GaussianMixture,
     "two_gaussians": TwoGaussians,
     "eight_gaussians": EightGaussians,
+    "torchdyn_gaussians": TorchdynGaussians,
+    "random_mixture": RandomMixture,
     "checkerboard": Checkerboard,
     "two_moons": TwoMoons,
     "swiss_roll": SwissRoll,
@@ -21,6 +30,9 @@ DATASETS: dict[str, type[Dataset]] = {
     "spirals": Spirals,
     "pinwheel": Pinwheel,
     "rings": Rings,
+    "sklearn_moons": SklearnMoons,
+    "sklearn_s_curve": SklearnSCurve,
+    "sklearn_swiss_roll": SklearnSwissRoll,
     "digits": Digits,
     "mnist": Mnist,
     "fashion_mnist": FashionMnist,

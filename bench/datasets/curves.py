@@ -1,10 +1,10 @@
-"""Curves on the plane with isotropic Gaussian noise around them: roll, s, spirals, rings."""
+"""Curves on the plane with isotropic Gaussian noise around them: roll, s, spirals, rings; and scikit-learn's laws."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 from annotated_types import Ge, Gt, Le
@@ -164,6 +164,104 @@ class Rings(_NoisyCurve):
     def reach(self) -> tuple[float, float]:
         """The outer radius, both ways."""
         return self.radius, self.radius
+
+
+@dataclass(frozen=True)
+class _AsScikitLearn(FinitePoints):
+    """scale (X + noise z) + shift with X on scikit-learn's curve or surface, z ~ N(0, I): its units before scaling.
+
+    `noise`: standard deviation per axis, as scikit-learn takes it, before scaling. `scale`: data units per unit of
+    scikit-learn's. `shift`: added to every axis, data units.
+    """
+
+    noise: Annotated[float, Ge(0)] = 0.1
+    scale: Annotated[float, Gt(0)] = 1.0
+    shift: float = 0.0
+
+    @abstractmethod
+    def surface(self, mode: NDArray[np.int64], w: Floats) -> Floats:
+        """Points without noise. mode: (B,); w: (B, 2) in (0, 1); returns (B, d)."""
+
+    @property
+    def inner(self) -> int:
+        """Two coordinates on the surface, one of noise for each axis."""
+        return 2 + self.shape[0]
+
+    def place(self, mode: NDArray[np.int64], u: Floats) -> Floats:
+        """The surface at u[:, :2] plus noise Phi^-1(u[:, 2:]), scaled and shifted."""
+        points: Floats = self.scale * (self.surface(mode, u[:, :2]) + self.noise * ndtri(u[:, 2:])) + self.shift
+        return points
+
+    @property
+    def limits(self) -> tuple[float, float, float, float]:
+        """The surface's reach along the first two axes and 3.5 standard deviations of the noise."""
+        grid = np.stack([axis.ravel() for axis in np.meshgrid(np.linspace(0, 1, 2001), [0.0, 1.0])], axis=1)
+        points = np.concatenate([self.surface(np.full(len(grid), k), grid) for k in range(len(self.modes))])
+        low, high = points.min(0) - 3.5 * self.noise, points.max(0) + 3.5 * self.noise
+        x, y = ((self.scale * low[k] + self.shift, self.scale * high[k] + self.shift) for k in (0, 1))
+        return float(x[0]), float(x[1]), float(y[0]), float(y[1])
+
+
+@dataclass(frozen=True)
+class SklearnMoons(_AsScikitLearn):
+    """scikit-learn's `make_moons`: half circles (cos a, sin a) and (1 - cos a, 1/2 - sin a), Gaussian noise.
+
+    Here a ~ U(0, pi), independent; there the angles lie on an even grid. A mode is a moon. torchcfm's moons, whose
+    noise is uniform along the diagonal, are `two_moons`.
+    """
+
+    @property
+    def modes(self) -> tuple[float, ...]:
+        """One half for each moon."""
+        return 0.5, 0.5
+
+    def surface(self, mode: NDArray[np.int64], w: Floats) -> Floats:
+        """Angle pi w[:, 0] on the moon."""
+        arc = np.stack([np.cos(np.pi * w[:, 0]), np.sin(np.pi * w[:, 0])], axis=1)
+        return np.where(mode[:, None] == 0, arc, np.array([1.0, 0.5]) - arc)
+
+
+@dataclass(frozen=True)
+class _Rolled(_AsScikitLearn):
+    """A curve in the first and third axis, drawn out along the second; on the plane it is seen from its end."""
+
+    axes: Literal[2, 3] = 3
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(3,), or (2,) without the second axis."""
+        return (self.axes,)
+
+    def _drawn_out(self, x: Floats, along: Floats, z: Floats) -> Floats:
+        columns = (x, along, z) if self.axes == 3 else (x, z)
+        return np.stack(columns, axis=1)
+
+
+@dataclass(frozen=True)
+class SklearnSCurve(_Rolled):
+    """scikit-learn's `make_s_curve`: (sin a, 2 w, sign(a) (cos a - 1)), a ~ U(-1.5 pi, 1.5 pi), w ~ U(0, 1).
+
+    `axes: 2` leaves out the second axis, as papers on the plane do; `s_curve` is that, doubled.
+    """
+
+    def surface(self, mode: NDArray[np.int64], w: Floats) -> Floats:
+        """Angle 3 pi (w[:, 0] - 1/2), height 2 w[:, 1]."""
+        a = 3 * np.pi * (w[:, 0] - 0.5)
+        return self._drawn_out(np.sin(a), 2 * w[:, 1], np.sign(a) * (np.cos(a) - 1))
+
+
+@dataclass(frozen=True)
+class SklearnSwissRoll(_Rolled):
+    """scikit-learn's `make_swiss_roll`: (a cos a, 21 w, a sin a), a = 1.5 pi (1 + 2 v), v and w ~ U(0, 1).
+
+    Marsland, Machine Learning, 2009. `axes: 2` leaves out the second axis, as papers on the plane do; `swiss_roll`
+    is that, at radius 4.
+    """
+
+    def surface(self, mode: NDArray[np.int64], w: Floats) -> Floats:
+        """Angle 1.5 pi (1 + 2 w[:, 0]), height 21 w[:, 1]."""
+        a = 1.5 * np.pi * (1 + 2 * w[:, 0])
+        return self._drawn_out(a * np.cos(a), 21 * w[:, 1], a * np.sin(a))
 
 
 def _polar(radius: Floats, angle: Floats) -> Floats:

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from bench.interfaces import Net
 from bench.nets.embeddings import TimeEmbedding, TimeKind
 
-ACTIVATIONS = {"relu": nn.ReLU, "silu": nn.SiLU, "gelu": nn.GELU, "tanh": nn.Tanh}
-Activation = Literal["relu", "silu", "gelu", "tanh"]
+ACTIVATIONS = {"relu": nn.ReLU, "silu": nn.SiLU, "gelu": nn.GELU, "selu": nn.SELU, "tanh": nn.Tanh}
+Activation = Literal["relu", "silu", "gelu", "selu", "tanh"]
 
 
 @dataclass(frozen=True)

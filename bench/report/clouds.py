@@ -1,8 +1,8 @@
-"""Figures of points on the plane: samples over their target, and the way from noise to data."""
+"""Figures of points: samples over their target, and the way from noise to data."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -28,18 +28,21 @@ FRAMES = 6
 
 def samples_over_target(results: Results, arrays: Arrays) -> Iterator[Drawing]:
     """Generated points over target points, one panel per setting and solver at its largest NFE."""
-    chosen, left = settings(results, partial(_in_plane, arrays))
+    chosen, left = settings(results, partial(_of_points, arrays))
     if not chosen:
         return
     figure, axes = gallery(len(chosen), fold(len(chosen), 4), width=2.3, height=2.45, beside=0.1)
-    contours = False
+    contours, views = False, set[str]()
     for ax, (title, cell) in zip(axes, chosen, strict=True):
         generated, target = _points(arrays, cell)
+        plane, said = view(target)
+        views.add(said)
+        generated, target = plane(generated), plane(target)
         _cloud(ax, target, TARGET, size=4, alpha=0.45)
         _cloud(ax, generated, GENERATED, size=4, alpha=0.55)
         contours |= _density(ax, arrays, cell)
         window = _window(arrays, cell, target)
-        _square(ax, window)
+        _frame(ax, window, said)
         out = float(np.mean(_outside(generated, window)))
         ax.set_title(title, fontsize=8)
         if out:
@@ -51,28 +54,32 @@ def samples_over_target(results: Results, arrays: Arrays) -> Iterator[Drawing]:
     seed = chosen[0][1]["seed"]
     caption = (
         f"Generated points (green) over target points (red){lines}; seed {seed}, at most {MOST_POINTS} points of each, "
-        f"each solver at its largest NFE. Axes in data units.{left}"
+        f"each solver at its largest NFE. {_axes_said(views)}{left}"
     )
     yield Drawing("samples", "Samples over their target", caption, figure, raster=True)
 
 
 def the_way(results: Results, arrays: Arrays) -> Iterator[Drawing]:
     """Points on their way from noise (t = 0) to data (t = 1), about six times of a few settings."""
-    chosen, _ = settings(results, partial(_in_plane, arrays, needs="frames"))
+    chosen, _ = settings(results, partial(_of_points, arrays, needs="frames"))
     ways = spread(chosen, MOST_WAYS)
     if not ways:
         return
     figure, grid = panels(len(ways), FRAMES, width=1.75, height=1.9, beside=0.1)
+    views = set[str]()
     for row, (title, cell) in zip(grid, ways, strict=True):
         frames, times = arrays.load(cell["sample_entry"], "frames"), arrays.load(cell["sample_entry"], "times")
         _, target = _points(arrays, cell)
         assert frames is not None
+        plane, said = view(target)
+        views.add(said)
+        frames, target = np.stack([plane(frame) for frame in frames]), plane(target)
         when = np.linspace(0, 1, len(frames)) if times is None or len(times) != len(frames) else times
         window = _both(_window(arrays, cell, target), _extent(frames[0]))
         for ax, place in zip(row, nearest(when, np.linspace(0, 1, FRAMES).tolist()), strict=True):
             _cloud(ax, target, TARGET, size=2, alpha=0.25)
             _cloud(ax, frames[place], GENERATED, size=3, alpha=0.6)
-            _square(ax, window)
+            _frame(ax, window, said)
             ax.tick_params(labelsize=6.5)
             ax.set_title(f"t = {when[place]:.2g}", fontsize=8)
             ax.label_outer()
@@ -80,20 +87,61 @@ def the_way(results: Results, arrays: Arrays) -> Iterator[Drawing]:
     _two_colours(figure)
     caption = (
         "The way of the points (green) from noise at t = 0 to data at t = 1, over the target (red); "
-        f"seed {ways[0][1]['seed']}. Axes in data units."
+        f"seed {ways[0][1]['seed']}. {_axes_said(views)}"
     )
     yield Drawing("way", "From noise to data", caption, figure, raster=True)
 
 
-def _in_plane(arrays: Arrays, cell: Cell, needs: str = "samples") -> bool:
-    """Whether a cell's samples and reference are points of the plane."""
+LINE = "Of a law on the line, x is the point and y the share of points below it."
+PRINCIPAL = "Of a law in more dimensions the first two principal axes of the target are shown, with"
+
+
+def view(target: Floats) -> tuple[Callable[[Floats], Floats], str]:
+    """What puts points (n, d) on a plane (n, 2), and what is to be said of it; of the plane itself nothing.
+
+    More than two axes are those of the largest variance of the target (n, d), each with its largest part positive. A
+    single one is shown with its cumulative share.
+    """
+    d = target.shape[1]
+    if d == 1:
+        return lambda points: np.column_stack([points[:, 0], points[:, 0].argsort().argsort() / len(points)]), LINE
+    if d == 2:
+        return lambda points: points, ""
+    middle = target.mean(axis=0)
+    _, sizes, axes = np.linalg.svd(target - middle, full_matrices=False)
+    axes = axes[:2] * np.sign(axes[:2][[0, 1], np.abs(axes[:2]).argmax(axis=1)])[:, None]
+    share = (sizes[:2] ** 2).sum() / max((sizes**2).sum(), np.finfo(float).tiny)
+    return lambda points: (points - middle) @ axes.T, f"{PRINCIPAL} {share:.0%} of its variance."
+
+
+def _axes_said(views: set[str]) -> str:
+    """What the axes are, for a caption."""
+    shown = sorted(words for words in views if not words.startswith(PRINCIPAL))
+    shares = sorted(words.removeprefix(PRINCIPAL).split()[0] for words in views if words.startswith(PRINCIPAL))
+    if len(shares) > 1:
+        shown.append(f"{PRINCIPAL} {shares[0]} to {shares[-1]} of its variance.")
+    elif shares:
+        shown += [words for words in views if words.startswith(PRINCIPAL)]
+    return " ".join(["Axes in data units.", *filter(None, shown)])
+
+
+def _frame(ax: Axes, window: Floats, said: str) -> None:
+    """The window, in equal units both ways where both are data units."""
+    _square(ax, window)
+    if said == LINE:
+        ax.set(ylim=(-0.05, 1.05), aspect="auto")
+
+
+def _of_points(arrays: Arrays, cell: Cell, needs: str = "samples") -> bool:
+    """Whether a cell's samples and reference are points of one space, no pictures."""
     entries = (cell["sample_entry"], needs), (cell["reference_entry"], "reference"), (cell["sample_entry"], "samples")
     made, target, samples = (arrays.shape(*entry) for entry in entries)
-    return bool(samples) and all(len(shape) == 3 and shape[-1] == 2 and 0 not in shape for shape in (made, target))
+    alike = bool(samples) and made[-1:] == target[-1:]
+    return alike and all(len(shape) == 3 and 0 not in shape for shape in (made, target))
 
 
 def _points(arrays: Arrays, cell: Cell) -> tuple[Floats, Floats]:
-    """The first repeat's generated and target points, each (n, 2)."""
+    """The first repeat's generated and target points, each (n, d)."""
     samples, target = arrays.load(cell["sample_entry"], "samples"), arrays.load(cell["reference_entry"], "reference")
     assert samples is not None
     assert target is not None

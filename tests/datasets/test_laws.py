@@ -17,9 +17,26 @@ def quasi_points(law, n):
     return law.from_uniform(uniforms(0, "law", 0, n, law.coordinates, quasi=True))
 
 
-@pytest.mark.parametrize("name", ["gaussian_mixture", "two_gaussians", "eight_gaussians"])
-def test_mixtures_have_the_mean_and_covariance_of_their_law(name):
-    law = DATASETS[name]()
+MIXTURES = [
+    *(
+        pytest.param(DATASETS[name](), id=name)
+        for name in ("gaussian_mixture", "two_gaussians", "eight_gaussians", "torchdyn_gaussians")
+    ),
+    pytest.param(DATASETS["random_mixture"](dimension=5, parts=3, separation=1.0), id="random_mixture-5"),
+    pytest.param(
+        DATASETS["gaussian_mixture"](
+            means=((0.0, 1.0, 2.0), (3.0, 0.0, -1.0)),
+            weights=(1.0, 3.0),
+            covariances=(0.2, ((1.0, 0.5, 0.0), (0.5, 2.0, 0.0), (0.0, 0.0, 3.0))),
+        ),
+        id="gaussian_mixture-3",
+    ),
+    pytest.param(DATASETS["gaussian_mixture"](means=((-1.0,), (2.0,))), id="gaussian_mixture-1"),
+]
+
+
+@pytest.mark.parametrize("law", MIXTURES)
+def test_mixtures_have_the_mean_and_covariance_of_their_law(law):
     weights, means, covariances = law.mixture()
     mean = weights @ means
     off = means - mean
@@ -29,14 +46,61 @@ def test_mixtures_have_the_mean_and_covariance_of_their_law(name):
     np.testing.assert_allclose(np.cov(x.T), covariance, atol=0.05)
 
 
-@pytest.mark.parametrize("name", ["gaussian_mixture", "two_gaussians", "eight_gaussians"])
-def test_each_component_of_a_mixture_is_the_gaussian_that_it_says(name):
-    law = DATASETS[name]()
+@pytest.mark.parametrize("law", MIXTURES)
+def test_mixtures_have_the_density_that_scipy_gives_them(law):
+    x = points_of(law, 50)
+    due = sum(w * stats.multivariate_normal(m, c).pdf(x) for w, m, c in zip(*law.mixture(), strict=True))
+    np.testing.assert_allclose(law.density(x), due, rtol=1e-9)
+
+
+@pytest.mark.parametrize("law", MIXTURES)
+def test_each_component_of_a_mixture_is_the_gaussian_that_it_says(law):
     for k, (mean, covariance) in enumerate(zip(*law.mixture()[1:], strict=True)):
-        u = uniforms(k, "component", 0, 2**13, 2, quasi=True)
+        u = uniforms(k, "component", 0, 2**13, len(mean), quasi=True)
         whitened = np.linalg.solve(np.linalg.cholesky(covariance), (law.place(np.full(len(u), k), u) - mean).T)
         np.testing.assert_allclose(whitened.mean(1), 0, atol=0.01)
-        np.testing.assert_allclose(np.cov(whitened), np.eye(2), atol=0.02)
+        np.testing.assert_allclose(np.atleast_2d(np.cov(whitened)), np.eye(len(mean)), atol=0.02)
+
+
+def test_the_covariances_of_a_mixture_of_ones_own_may_be_given_in_three_ways():
+    def of(covariance):
+        return DATASETS["gaussian_mixture"](means=((0.0, 1.0),), covariances=(covariance,)).mixture().covariances[0]
+
+    np.testing.assert_array_equal(of(2.0), 2 * np.eye(2))
+    np.testing.assert_array_equal(of((2.0, 3.0)), np.diag([2, 3]))
+    np.testing.assert_array_equal(of(((2.0, 1.0), (1.0, 3.0))), [[2, 1], [1, 3]])
+
+
+def test_a_random_mixture_is_fixed_by_its_number():
+    one, same, other = (DATASETS["random_mixture"](number=number).mixture() for number in (1, 1, 2))
+    assert all(np.array_equal(a, b) for a, b in zip(one, same, strict=True))
+    assert not np.allclose(one.means, other.means)
+    deviations = np.sqrt(np.linalg.eigvalsh(one.covariances))
+    np.testing.assert_allclose(deviations[:, [0, -1]], np.tile([0.25, 1.0], (5, 1)))
+
+
+@pytest.mark.parametrize(
+    ("name", "generator", "given"),
+    [
+        ("sklearn_moons", "make_moons", {"noise": 0.2}),
+        ("sklearn_s_curve", "make_s_curve", {"noise": 0.2}),
+        ("sklearn_swiss_roll", "make_swiss_roll", {"noise": 0.5}),
+    ],
+)
+def test_scikit_learns_laws_are_its_own_scaled_and_shifted(name, generator, given):
+    import sklearn.datasets
+
+    theirs = 0.3 * getattr(sklearn.datasets, generator)(4000, random_state=0, **given)[0] - 1
+    law = DATASETS[name](**given, scale=0.3, shift=-1.0)
+    ours = points_of(law, 4000)
+    directions = np.random.default_rng(0).normal(size=(8, theirs.shape[1]))
+    for axis in (*np.eye(theirs.shape[1]), *directions):
+        assert stats.ks_2samp(ours @ axis, theirs @ axis).pvalue > 1e-4
+    if theirs.shape[1] == 3:
+        u = uniforms(0, "noise", 0, 4, 4, quasi=True)
+        of_plane = DATASETS[name](noise=0.0, axes=2).from_uniform(u)
+        full = DATASETS[name](noise=0.0).from_uniform(np.column_stack([u, u[:, 0]]))
+        np.testing.assert_array_equal(of_plane, full[:, [0, 2]])
 
 
 def test_checkerboard_fills_the_squares_where_row_plus_column_is_odd():

@@ -7,7 +7,9 @@ from bench.components import Tables
 from bench.datasets import DATASETS, SOURCES
 from bench.seeds import stream, uniforms
 
-PLANE = {name: cls for name, cls in SOURCES.items() if not cls.images}
+POINTS = {name: cls for name, cls in SOURCES.items() if not cls.images}
+
+PLANE = {name: cls for name, cls in POINTS.items() if cls().shape == (2,)}
 
 LAWS = [pytest.param(cls(), id=name) for name, cls in PLANE.items()]
 
@@ -18,14 +20,16 @@ VARIANTS = [
     pytest.param(DATASETS["rings"](rings=2, radius=1.0, noise=0.4), id="rings-merging"),
     pytest.param(DATASETS["spirals"](arms=5, turns=0.5, noise=0.0), id="spirals-5"),
     pytest.param(DATASETS["two_gaussians"](distance=1.0), id="two_gaussians-near"),
+    pytest.param(DATASETS["sklearn_swiss_roll"](axes=2, scale=0.2, shift=1.0), id="sklearn_swiss_roll-plane"),
+    pytest.param(DATASETS["random_mixture"](dimension=2), id="random_mixture-plane"),
 ]
 
-WITHOUT_DENSITY = {"swiss_roll", "s_curve", "spirals"}
+WITHOUT_DENSITY = {"swiss_roll", "s_curve", "spirals", "sklearn_moons", "sklearn_s_curve", "sklearn_swiss_roll"}
 
 
-@pytest.mark.parametrize("name", PLANE)
+@pytest.mark.parametrize("name", POINTS)
 def test_density_is_known_for_all_but_the_smeared_curves(name):
-    assert (SOURCES[name]().density(np.zeros((1, 2))) is None) == (name in WITHOUT_DENSITY)
+    assert (SOURCES[name]().density(np.zeros((1, *SOURCES[name]().shape))) is None) == (name in WITHOUT_DENSITY)
 
 
 @pytest.mark.parametrize("law", VARIANTS)
@@ -57,9 +61,27 @@ def test_spread_is_of_order_one(law):
         ("pinwheel", {"tangential": 0}),
         ("rings", {"noise": 0}),
         ("eight_gaussians", {"variance": 0}),
+        ("random_mixture", {"dimension": 0}),
     ],
 )
 def test_parameters_outside_their_bounds_are_refused(name, given):
     problems = Tables().resolve("dataset", name, given)
     assert isinstance(problems, list)
     assert problems[0].parameter == next(iter(given))
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"weights": [1.0]}, "give their `means` as well"),
+        ({"means": [[0, 1], [0]]}, "the mean of part 2 has 1 numbers, that of part 1 has 2"),
+        ({"means": [[0, 1]], "weights": [1, 1]}, "1 means and 2 weights"),
+        ({"means": [[0, 1]], "covariances": [[1, 2, 3]]}, "the covariance of part 1 is not a number, 2 numbers or"),
+        ({"means": [[0, 1]], "covariances": [[[1, 2], [2]]]}, "the covariance of part 1 is not a number"),
+        ({"means": [[0, 1]], "covariances": [[[1, 2], [2, 1]]]}, "not symmetric with positive eigenvalues"),
+    ],
+)
+def test_what_is_no_mixture_is_refused_by_its_part(given, words):
+    problems = Tables().resolve("dataset", "gaussian_mixture", given)
+    assert isinstance(problems, list)
+    assert words in problems[0].message

@@ -6,17 +6,22 @@ import math
 import numpy as np
 import pytest
 import torch
+from scipy.spatial.distance import pdist
 
 from bench.couplings import Independent
-from bench.datasets.mixtures import Gaussian, GaussianMixture
+from bench.datasets.mixtures import Gaussian, GaussianMixture, RandomMixture
+from bench.errors import Undefined
 from bench.exact import exact
 from bench.flow import integrate
 from bench.interfaces import Given, Mixture
 from bench.metrics.budget import ErrorBudget
 from bench.metrics.likelihood import LogLikelihood
+from bench.metrics.mmd import MMD
 from bench.metrics.velocity import VelocityError, squared_errors
+from bench.metrics.wasserstein import squared_wasserstein
 from bench.paths import Linear, VariancePreserving
 from bench.reference import ReferenceJob, reference, start_noise
+from bench.solvers.fixed import RK4
 
 SCALES = (1e-3, 1e-2, 1.0, 1e2, 1e3)
 
@@ -68,3 +73,28 @@ def test_the_velocity_error_sees_the_ends_of_time(scale, path):
     even = [path.margin + (1 - 2 * path.margin) * (k + 0.5) / parts for k in range(parts)]
     fine = math.sqrt(squared_errors(given, even, [64] * parts).mean())
     assert VelocityError().measure(given)["velocity_error"] == pytest.approx(fine, rel=0.04)
+
+
+@pytest.mark.parametrize("d", [2, 10, 50])
+def test_the_oracles_excess_is_none_within_its_floors_spread_in_any_dimension(d):
+    law, floors, excesses = RandomMixture(dimension=d), [], []
+    velocity = exact(law, Gaussian(), Independent(), Linear(), "exact").velocity
+    for seed in range(3):
+        found = reference(ReferenceJob(law, 256, 1, "flow", seed))
+        start = torch.from_numpy(start_noise(seed, 0, 256, d, quasi=True))
+        ends = RK4(30).solve(velocity, start, torch.tensor([0.0, 1.0], dtype=torch.float64)).states[-1].numpy()
+        floors.append(math.sqrt(squared_wasserstein(found.floor[0], found.reference[0])))
+        excesses.append(math.sqrt(squared_wasserstein(ends, found.reference[0])) - floors[-1])
+    assert np.abs(excesses).max() < np.std(floors, ddof=1)
+    assert np.mean(floors) > 0.1
+
+
+def test_mmd_by_the_references_own_distances_is_the_same_at_any_scale():
+    x, y = np.random.default_rng(0).normal(size=(2, 200, 5))
+    y += 0.3
+    of = [MMD(largest="reference").measure(Given(samples=c * x, reference=c * y))["mmd"] for c in SCALES]
+    np.testing.assert_allclose(of, of[0], rtol=1e-9)
+    largest = 2 * np.median(pdist(y))
+    assert of[2] == pytest.approx(MMD(largest=largest).measure(Given(samples=x, reference=y))["mmd"], rel=1e-12)
+    with pytest.raises(Undefined, match="give `largest`"):
+        MMD(largest="reference").measure(Given(samples=x, reference=np.zeros((200, 5))))

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.spatial.distance import pdist
 
 from bench.report import curves
 from bench.report.canvas import Drawing, about, drawn, panels
@@ -51,3 +52,20 @@ def test_a_figure_of_very_many_lines_becomes_pixels_and_keeps_its_caption():
         name, content = drawn(Drawing("curves", "Curves", "What each shows", figure))
         assert name == f"curves.{ending}"
         assert about(content, name) == ("Curves", "What each shows")
+
+
+def test_points_of_the_plane_are_shown_as_they_are_and_others_on_the_planes_that_show_most_of_them():
+    from bench.report.clouds import view
+
+    random = np.random.default_rng(0)
+    flat = random.normal(size=(100, 2)) * [3, 1]
+    assert view(flat)[0](flat) is flat
+    turn = np.linalg.qr(random.normal(size=(7, 7)))[0][:, :2]
+    plane, said = view(flat @ turn.T + 5)
+    np.testing.assert_allclose(pdist(plane(flat @ turn.T + 5)), pdist(flat), rtol=1e-9)
+    assert "two principal axes" in said
+    assert "100% of its variance" in said
+    line, said = view(flat[:, :1])
+    shown = line(np.array([[3.0], [1.0], [2.0]]))
+    np.testing.assert_allclose(shown, [[3, 2 / 3], [1, 0], [2, 1 / 3]])
+    assert "share of points" in said
