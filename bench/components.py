@@ -16,6 +16,7 @@ import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
@@ -23,6 +24,7 @@ from pydantic import TypeAdapter, ValidationError
 from bench import interfaces, settings
 from bench.automatic import reserved
 from bench.couplings import COUPLINGS
+from bench.datafiles import named, parameters_of
 from bench.datasets import DATASETS, SOURCES
 from bench.errors import ComponentError
 from bench.inputs import INPUTS
@@ -139,7 +141,11 @@ class Problem:
 class Tables:
     """The components that one suite may name: the package's, installed entry points' and its plugins'."""
 
-    def __init__(self, plugins: Sequence[str | Bundle] = ()) -> None:
+    def __init__(self, plugins: Sequence[str | Bundle] = (), folder: Path = Path()) -> None:
+        self.folder = folder
+        """From where on parameters name files of data: the suite's."""
+        self.data: dict[str, str] = {}
+        """Files of data that were named, by their content."""
         self._built: dict[Config, Any] = {}
         self.rooms: dict[str, dict[str, type]] = {kind: dict(room.table) for kind, room in ROOMS.items()}
         for entry in entry_points(group="flowbench"):
@@ -197,6 +203,17 @@ class Tables:
         cls = self.cls(kind, name)
         unknown = [Problem(key, "unknown") for key in given if key not in parameter_names(cls)]
         known = {key: value for key, value in given.items() if key in parameter_names(cls)}
+        lost = []
+        for key, mark in parameters_of(cls).items():
+            if isinstance(path := known.get(key), str) and path not in self.data:  # a content's own name stays
+                try:
+                    known[key] = named(self.folder / path, folder=mark.folder)
+                    self.data[known[key]] = path
+                except (OSError, ValueError) as error:  # ValueError: a NUL
+                    said = getattr(error, "strerror", None) or error
+                    lost.append(Problem(key, f"{path}: {said}; paths begin in the folder of the suite"))
+        if lost:
+            return unknown + lost
         try:
             instance = _adapter(cls).validate_json(json.dumps(known), strict=True)
         except ValidationError as error:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from bench.exact import exact, in_own_precision, refuse_noise, start_scale, starts, training_points
 from bench.flow import integrate
+from bench.interfaces import in_data_units
 from bench.sample import field_of, sample_job
 from bench.score import Fetched
 from bench.seeds import salted
@@ -64,13 +65,13 @@ class Input:
 
 START = Needs(
     ("source", "path", "target", "prediction", "clock", "direction", "solver"),
-    ("dataset.shape", "sampling.n", "sampling.repeats", "sampling.start", "sampling.batch"),
+    ("dataset.shape", "dataset.units", "sampling.n", "sampling.repeats", "sampling.start", "sampling.batch"),
 )
 """What a `SampleJob` holds: where samples start and how they go on."""
 
 FIELD = Needs(
     ("known", "path", "target", "prediction", "clock", "net", "direction"),
-    ("dataset.shape", "sampling.weights", "sampling.precision", "sampling.guidance"),
+    ("dataset.shape", "dataset.units", "sampling.weights", "sampling.precision", "sampling.guidance"),
     ("train",),
 )
 """What a velocity field depends on, as it is sampled. Of a trained net the training's key says most of it again."""
@@ -92,8 +93,9 @@ def fetch_floor_as_samples(task: Task) -> Fetched:
 def fetch_start(task: Task) -> Fetched:
     """(R, n, *S): where each sample began. Raises Undefined where its way adds noise."""
     refuse_noise(task.component("solver"))
-    job = sample_job(task)
-    return Fetched(each={"start": starts(job)}, once={"start_scale": start_scale(job.source, job.path)})
+    job, units = sample_job(task), task.component("dataset").units
+    at_0 = in_data_units(units, starts(job))
+    return Fetched(each={"start": at_0}, once={"start_scale": start_scale(job.source, job.path), "units": units})
 
 
 def fetch_trajectory(task: Task) -> Fetched:
@@ -120,15 +122,17 @@ def fetch_law(task: Task) -> Fetched:
 
 def fetch_training(task: Task) -> Fetched:
     """(N, *S): the points of a finite training set. Raises Undefined where every draw is fresh."""
-    points = training_points(task.component("dataset"), salted(task.seed, task.replica))
-    return Fetched(once={"training": points})
+    law = task.component("dataset")
+    points = training_points(law, salted(task.seed, task.replica))
+    return Fetched(once={"training": in_data_units(law.units, points)})
 
 
 def fetch_field(task: Task) -> Fetched:
     """The velocity that was sampled, asked in its own precision, and fine flows of it."""
     scale = start_scale(task.component("source"), task.component("path"))
     field = in_own_precision(*field_of(task))
-    return Fetched(once={"field": field, "start_scale": scale, "integrate": integrate})
+    units = task.component("dataset").units
+    return Fetched(once={"field": field, "start_scale": scale, "units": units, "integrate": integrate})
 
 
 def fetch_oracle(task: Task) -> Fetched:

@@ -47,19 +47,35 @@ class Dataset(ABC):
 
     `training_only` names the parameters that change what a net is trained on but not the law that its
     samples are scored against. `standard_normal` marks N(0, I), which as a source takes the data's shape.
-    `points` is the size of a finite training set (none: every training point is fresh). `images` marks a law
-    whose points are pictures, S = (channels, height, width), in [-1, 1]; it has `pictures`.
+    `images` marks a law whose points are pictures, S = (channels, height, width), in [-1, 1]; it has `pictures`.
     """
 
     training_only: ClassVar[tuple[str, ...]] = ()
     standard_normal: ClassVar[bool] = False
     images: ClassVar[bool] = False
-    points: int | None = None
+
+    @property
+    def points(self) -> int | None:
+        """The size of a finite training set; none where every training point is fresh."""
+        return None
 
     @property
     def shape(self) -> tuple[int, ...]:
         """S; the plane unless said otherwise, by a property or a plain class attribute."""
         return (2,)
+
+    @property
+    def units(self) -> tuple[tuple[float, ...], tuple[float, ...]] | tuple[()]:
+        """(centre, scale), a number for each axis, of a law whose points x are not trained on in the data's units.
+
+        In data units they are centre + scale x. Samples and what they are scored against are taken back to these.
+        """
+        return ()
+
+    @property
+    def judge(self) -> Dataset:
+        """The law that samples are scored against: this one, unless part of the data was held out for that."""
+        return self
 
     @property
     def modes(self) -> tuple[float, ...]:
@@ -132,6 +148,15 @@ class Dataset(ABC):
     @abstractmethod
     def limits(self) -> tuple[float, float, float, float]:
         """(x_min, x_max, y_min, y_max): a window for figures that holds the law's first two axes, in data units."""
+
+
+def in_data_units(units: Sequence[Sequence[float]], points: Floats) -> Floats:
+    """Points (..., d) of a law of such `units`, as the data have them."""
+    if not len(units):
+        return points
+    centre, scale = (np.asarray(part) for part in units)
+    taken: Floats = centre + scale * points
+    return taken
 
 
 class Path(ABC):
@@ -374,15 +399,17 @@ class Given:
     | input | what |
     | --- | --- |
     | samples | (n, *S) float64, the ends of the cell's flow |
-    | start | (n, *S) float64, where each sample began at t = 0, and `start_scale` |
+    | start | (n, *S) float64, where each sample began at t = 0 |
     | trajectory | (F, m, *S) at `times` (F,): the ways of the first m samples of the first repeat |
     | reference | (n, *S) float64, draws of the data's law |
     | floor | (n, *S) float64, what a perfect sampler would have drawn |
     | law | the data's law, without what only concerns training |
     | training | (N, *S) float64, the points of a finite training set |
-    | field | the cell's velocity as it was sampled, in internal time, and `start_scale` |
+    | field | the cell's velocity as it was sampled, in internal time, `start_scale` and `units` |
     | oracle | the exact velocities, where the data admits them |
 
+    All points are in data units; `field`, `oracle` and `start_scale` speak of the units that were trained on, of which
+    `in_data_units(units, x)` makes the others (for most laws they are the same, and `units` is empty).
     `field` takes a scalar t and x: (B, *S) of any precision, asks the net in the net's own and answers in x's;
     it is differentiable in x. start_scale: standard deviation of the normal start law, none for another source.
     integrate(velocity, x, steps): the state at t = 1 of a flow from x at t = 0, refined until it stands still.
@@ -395,6 +422,7 @@ class Given:
     times: Floats | None = None
     start: Floats | None = None
     start_scale: float | None = None
+    units: tuple[tuple[float, ...], ...] = ()
     floor: Floats | None = None
     law: Dataset | None = None
     training: Floats | None = None

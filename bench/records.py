@@ -20,6 +20,7 @@ import pandas as pd
 
 from bench.automatic import AUTOMATIC, EXCESS, FLOOR, FLOOR_SD
 from bench.csv_text import csv_text
+from bench.datafiles import NAME
 from bench.errors import StoreError
 from bench.kinds import KINDS
 from bench.stats import excess
@@ -266,6 +267,7 @@ def page(
         "published": [_published(number, shown) for number in suite.published],
         "exclusions": [{"where": e.where, "because": e.because, "cells": e.count} for e in suite.exclusions],
         "plugins": [{"file": plugin.file, "sha256": plugin.sha256} for plugin in suite.plugins],
+        "data": _data(suite),
         "metrics": [metric.name for metric in suite.metrics],
         "values": values,
         "terms": terms(suite),
@@ -282,6 +284,14 @@ def page(
             for kind in KINDS
         },
     }
+
+
+def _data(suite: Suite) -> list[dict[str, str]]:
+    """The files of data that the suite's cells and metrics name, each with the hash of what it holds."""
+    configs = [*suite.metrics, *(config for held in suite.cells.configs.values() for config in held)]
+    names = {name for config in configs for name in NAME.findall(config.plain)}
+    files = {name: file for name, file in suite.tables.data.items() if name in names}
+    return [{"file": file, "sha256": name.removeprefix("sha256:")} for name, file in files.items()]
 
 
 def terms(suite: Suite) -> dict[str, str]:

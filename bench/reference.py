@@ -14,7 +14,7 @@ from scipy.special import ndtri
 
 from bench.errors import Undefined
 from bench.flow import exact_ends
-from bench.interfaces import Dataset
+from bench.interfaces import Dataset, in_data_units
 from bench.seeds import global_stream, stream, uniforms
 from bench.task import Made, Task
 
@@ -55,7 +55,7 @@ def run(task: Task) -> Made:
     job = ReferenceJob(law, settings.n, settings.repeats, floor, task.seed, settings.reference, task.replica)
     with global_stream(task.seed, "reference", replica=task.replica):
         made = reference(job)
-    arrays = {"reference": made.reference, "floor": made.floor}
+    arrays = {name: in_data_units(law.units, getattr(made, name)) for name in ("reference", "floor")}
     if made.density is not None:
         names = ("density_x", "density_y", "density")
         arrays |= {name: array.astype(np.float32) for name, array in zip(names, made.density, strict=True)}
@@ -100,7 +100,7 @@ def start_noise(seed: int, repeat: int, n: int, d: int, *, quasi: bool, replica:
 
 def _proportional(job: ReferenceJob, repeat: int) -> Floats:
     """Modes in proportion, independent scrambled Sobol inside each."""
-    law = job.law
+    law = job.law.judge
     parts = []
     for mode, count in enumerate(proportions(law.modes, job.n)):
         u = uniforms(job.seed, f"reference/{mode}", repeat, count, law.inner, quasi=True, replica=job.replica)
@@ -111,7 +111,7 @@ def _proportional(job: ReferenceJob, repeat: int) -> Floats:
 def _independent(job: ReferenceJob, repeat: int) -> Floats:
     """A random draw of the law, as a paper's test set would be."""
     generator = stream(job.seed, "reference", repeat, job.replica)
-    return job.law.draw(job.n, job.seed, generator).double().numpy()
+    return job.law.judge.draw(job.n, job.seed, generator).double().numpy()
 
 
 def proportions(weights: tuple[float, ...], n: int) -> list[int]:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from bench.diffusion import brownian, process_of
 from bench.errors import BadNet, Diverged
-from bench.interfaces import Dataset, Field, Path, ProcessSolver, Solution, Solver
+from bench.interfaces import Dataset, Field, Path, ProcessSolver, Solution, Solver, in_data_units
 from bench.netcheck import initialised
 from bench.predictions import asked_time, velocity_of
 from bench.reference import start_noise
@@ -231,7 +231,9 @@ def run(task: Task) -> Made:
         "n": job.sampling.n,
         "repeats": job.sampling.repeats,
     }
-    return Made(numbers, {"samples": drawn.samples, "frames": drawn.frames, "times": drawn.times})
+    units = task.component("dataset").units
+    samples, frames = (in_data_units(units, points) for points in (drawn.samples, drawn.frames))
+    return Made(numbers, {"samples": samples, "frames": frames, "times": drawn.times})
 
 
 def sample_job(task: Task) -> SampleJob:

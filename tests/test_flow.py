@@ -121,7 +121,6 @@ def test_a_floor_scales_with_its_law(scale):
     [
         128,
         pytest.param(512, marks=pytest.mark.long),
-        pytest.param(1024, marks=pytest.mark.long),
         pytest.param(2048, marks=pytest.mark.long),
     ],
 )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import functools
 import json
+import tempfile
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -15,6 +17,7 @@ from bench.components import ROOMS, Tables
 from bench.contracts import couplings, datasets, every, flows, metrics, nets, paths, solvers
 from bench.contracts.drawn import differences, drawn, edges, made, required
 from bench.contracts.require import Law
+from bench.datafiles import parameters_of
 from bench.errors import ContractBroken, JobError, Unavailable
 from bench.interfaces import Dataset, Net
 from bench.plugins import load_plugin
@@ -78,9 +81,20 @@ def subjects(tables: Tables, given: Mapping[str, Mapping[str, Any]] | None = Non
         listed = tables.rooms[kind]
         if modules:
             listed = {name: cls for module in modules for name, cls in getattr(module, room.table_name, {}).items()}
-        found += [Subject(kind, name, cls, (given or {}).get(name, {})) for name, cls in listed.items()]
+        found += [Subject(kind, name, cls, (given or {}).get(name, _example(cls))) for name, cls in listed.items()]
     laws = {subject.cls for subject in found if subject.room == "dataset"}
     return [subject for subject in found if subject.room != "source" or subject.cls not in laws]
+
+
+@functools.cache
+def _example(cls: type) -> Mapping[str, Any]:
+    """Parameters of a component that needs a file of data, at one that it writes by itself; else none."""
+    if not parameters_of(cls) or not hasattr(cls, "example"):
+        return {}
+    folder = tempfile.TemporaryDirectory(prefix="bench-example-")
+    atexit.register(folder.cleanup)
+    example: Mapping[str, Any] = cls.example(Path(folder.name))
+    return example
 
 
 def check(found: Sequence[Subject]) -> Iterator[Outcome]:

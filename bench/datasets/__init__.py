@@ -14,6 +14,7 @@ from bench.datasets.mixtures import (
     TwoGaussians,
 )
 from bench.datasets.moons import TwoMoons
+from bench.datasets.own import OwnPictures, Points
 from bench.datasets.pinwheel import Pinwheel
 from bench.interfaces import Dataset
 
@@ -36,6 +37,8 @@ DATASETS: dict[str, type[Dataset]] = {
     "digits": Digits,
     "mnist": Mnist,
     "fashion_mnist": FashionMnist,
+    "points": Points,
+    "pictures": OwnPictures,
 }
 
 SOURCES: dict[str, type[Dataset]] = {"gaussian": Gaussian, **DATASETS}

@@ -140,9 +140,14 @@ def found(known: IdxSet) -> list[Path]:
 
 
 def cache_folder(known: IdxSet) -> Path:
-    """Where fetched files are kept: $XDG_CACHE_HOME/flowbench/<name>, by default under ~/.cache."""
+    """Where fetched files are kept."""
+    return cache_root() / known.name
+
+
+def cache_root() -> Path:
+    """The user's cache of data: $XDG_CACHE_HOME/flowbench, by default under ~/.cache."""
     given = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    return (given if given.is_absolute() else Path.home() / ".cache") / "flowbench" / known.name
+    return (given if given.is_absolute() else Path.home() / ".cache") / "flowbench"
 
 
 def _places(known: IdxSet) -> tuple[_Place, ...]:

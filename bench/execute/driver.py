@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from bench.datafiles import held
 from bench.errors import EngineError, NoEntry, StoreError
 from bench.execute.allowance import Allowance
 from bench.execute.protocol import Ended, Engine, Noticed, Observer, Outcome, Progressed, Returned, Started, Work
@@ -247,6 +248,7 @@ class _Run:
         return Work(
             job.kind, job.key, configs, job.fields, job.seed, job.replica, inputs, str(self.staging[job.id]),
             device=self._device(job), plugins=self.plugins, options=dict(job.options), limits=self.allowance.of(job),
+            files=held(config.plain for config in job.configs.values()),
             checkpoint=str(self.store.checkpoint(job.kind, job.key, job.code)) if saves else "",
         )  # fmt: skip
 

@@ -40,8 +40,10 @@ class Work:
     """What it may take, each with who set it: see `bench.execute.allowance.Allowed`."""
     environment: dict[str, str] = field(default_factory=dict)
     """Variables that its process gets before anything asks for them, such as the devices that it may see."""
+    files: dict[str, str] = field(default_factory=dict)
+    """Files of data that its components name, and where they lie: see `bench.datafiles`."""
     data: str = ""
-    """Name of the data files that travel with it, where it runs on another machine."""
+    """Name of the picture sets that travel with it, where it runs on another machine."""
     checkpoint: str = ""
     """File from which a training goes on that was killed; none for cohorts, whose members are others the next time."""
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
+import numpy as np
 import torch
 from annotated_types import Gt
 from torch import Tensor
@@ -48,8 +49,11 @@ class LogLikelihood(Metric):
         assert given.reference is not None
         if given.start_scale is None:
             raise Undefined("the source is not normal, and the log-likelihood needs the density of the start law")
-        chosen = self.chosen(given.reference, given.repeat)
-        return {"log_likelihood": float(self.log_density(given, torch.from_numpy(chosen)).mean())}
+        chosen, volume = self.chosen(given.reference, given.repeat), 0.0
+        if given.units:  # the flow's own units, in which a volume of the data's is smaller by the scales' product
+            centre, scale = (np.asarray(part) for part in given.units)
+            chosen, volume = (chosen - centre) / scale, float(np.log(scale).sum())
+        return {"log_likelihood": float(self.log_density(given, torch.from_numpy(chosen)).mean()) - volume}
 
     def chosen(self, reference: Floats, repeat: int = 0) -> Floats:
         """The points that are taken of a reference (n, *S), the same places for every cell: (min(n, points), *S)."""

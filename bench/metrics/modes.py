@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from bench.errors import Undefined
-from bench.interfaces import Dataset, Given, Measured, Metric, Mixture
+from bench.interfaces import Dataset, Given, Measured, Metric, Mixture, in_data_units
 from bench.seeds import uniforms
 
 if TYPE_CHECKING:
@@ -69,6 +69,7 @@ def _by_draws(x: Floats, law: Dataset) -> NDArray[np.int64]:
             for mode in range(len(law.modes))
         ]
     )
+    draws = in_data_units(law.units, draws)
     _, nearest = KDTree(draws.reshape(len(draws), -1)).query(x)
     chosen: NDArray[np.int64] = modes[nearest]
     return chosen

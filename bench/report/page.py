@@ -240,8 +240,9 @@ def _provenance(results: Results) -> list[tuple[str, str]]:
     threads = sorted({int(count) for count in records["threads"].dropna()})
     rows += [("device", ", ".join(devices))] if devices else []
     rows += [("threads per job", ", ".join(map(str, threads)))] if threads else []
-    plugins = [f"{each['file']} (sha256 {each['sha256'][:12]})" for each in results.suite.get("plugins") or []]
-    rows += [("plugins", ", ".join(plugins))] if plugins else []
+    for key, title in (("plugins", "plugins"), ("data", "files of data")):
+        files = [f"{each['file']} (sha256 {each['sha256'][:12]})" for each in results.suite.get(key) or []]
+        rows += [(title, ", ".join(files))] if files else []
     rows += [(key, str(value)) for key, value in given.items() if key not in DATED and value not in (None, "")]
     return rows
 

@@ -13,8 +13,8 @@ from typing_extensions import TypedDict
 Plain = str | int | float | bool | None
 
 
-class Plugin(TypedDict):
-    """A plugin file and its hash."""
+class File(TypedDict):
+    """A plugin or a file of data, and its hash."""
 
     file: str
     sha256: str
@@ -70,7 +70,8 @@ class About(TypedDict, total=False):
     claims: list[Claim]
     published: list[Published]
     exclusions: list[Exclusion]
-    plugins: list[Plugin]
+    plugins: list[File]
+    data: list[File]
     metrics: list[str]
     values: dict[str, Value]
     terms: dict[str, str]

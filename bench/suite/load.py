@@ -97,7 +97,7 @@ def load_suite(
     if seeds is not None and (asked := None if profile == PLAIN else profile) in versions:
         listed_seeds = Node(root.place, [Node(root.place, seed) for seed in seeds])
         versions[asked] = versions[asked].replaced("seeds", Entry(root.place, listed_seeds))
-    tables, sure = Tables(), True
+    tables, sure = Tables(folder=folder), True
     if listed:
         _suites(versions, str(file), tables, faults, sure=False)
         if len(faults):
@@ -180,7 +180,7 @@ def _run(plugins: Sequence[Named], folder: Path, faults: Faults, notice: Callabl
             used.append(plugin.bundle)
         except ComponentError as error:
             faults.add(plugin.place, str(error).replace(plugin.bundle.file, plugin.file))
-    return Tables(used)
+    return Tables(used, folder)
 
 
 @dataclass(frozen=True)

@@ -167,7 +167,7 @@ def test_uniforms_place_each_picture_of_a_class_on_an_interval_of_equal_length()
 def test_a_law_on_the_plane_has_no_pictures():
     with pytest.raises(TypeError, match="Checkerboard is a law without pictures"):
         DATASETS["checkerboard"]().pictures("train")
-    assert [name for name, cls in DATASETS.items() if cls.images] == ["digits", "mnist", "fashion_mnist"]
+    assert [name for name, cls in DATASETS.items() if cls.images] == ["digits", "mnist", "fashion_mnist", "pictures"]
 
 
 # --- where files are found -----------------------------------------------------------------------------------------

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from bench.components import Tables
+from bench.contracts.drawn import required
 from bench.datasets import DATASETS, SOURCES
 from bench.seeds import stream, uniforms
 
-POINTS = {name: cls for name, cls in SOURCES.items() if not cls.images}
+POINTS = {name: cls for name, cls in SOURCES.items() if not cls.images and not required(cls)}
 
 PLANE = {name: cls for name, cls in POINTS.items() if cls().shape == (2,)}
 

@@ -383,7 +383,8 @@ def test_every_kind_of_file_harmed_by_itself_changes_no_number(bench, finished, 
     shutil.copytree(finished, model)
     if killed:
         interrupted(model)
-    for number, file in enumerate(kinds_of_file(model / "results").values()):
+    kinds = kinds_of_file(model / "results").values()
+    for number, file in enumerate(kinds):
         place = tmp_path / str(number)
         shutil.copytree(model, place)
         before = harm(place / "results" / file, how, tmp_path / f"outside{number}")
@@ -395,8 +396,9 @@ def test_every_kind_of_file_harmed_by_itself_changes_no_number(bench, finished, 
             ended(bench(*run), 0)
         pd.testing.assert_frame_equal(values(place / "results"), whole, obj=f"{file}, {how}")
         assert (tmp_path / f"outside{number}").read_bytes() == before
-        assert ended(bench("report", "tiny", "--results", place / "results"), 0)
-        shutil.rmtree(place)
+        if number + 1 < len(kinds):
+            shutil.rmtree(place)
+    assert ended(bench("report", "tiny", "--results", place / "results"), 0)
 
 
 def test_an_input_that_is_damaged_under_way_fails_its_job_and_changes_no_number(run_inline, place, tmp_path):

@@ -86,9 +86,10 @@ def entries(results):
 
 
 def published(results):
-    """Entries and scores, as `entries` has them."""
+    """Entries and scores, as `entries` has them, without what is whole and not in its place yet."""
     scores = (results / "store" / "score").glob("*/*.json")
-    return entries(results) | {path: path.stat().st_mtime_ns for path in scores}
+    made = entries(results) | {path: path.stat().st_mtime_ns for path in scores}
+    return {path: when for path, when in made.items() if "staging" not in path.relative_to(results).parts}
 
 
 def is_tidy(results):

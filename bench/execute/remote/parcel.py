@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from bench.datafiles import files_below
 from bench.datasets import idx
 from bench.errors import StoreError
 from bench.execute.protocol import Work
@@ -59,12 +60,14 @@ class Packer:
         for work in batch:
             inputs = {kind: self._input(place, new) for kind, place in work.inputs.items()}
             plugins = {self._plugin(file, new): content for file, content in work.plugins.items()}
+            files = {name: self._file(name, Path(place), new) for name, place in work.files.items()}
             data = [self._data(known, new) for known in idx.KNOWN if _asks_for(work, known)]
-            held = [*inputs.values(), *(name.partition("/")[0] for name in plugins), *filter(None, data)]
+            held = [*inputs.values(), *plugins, *files.values(), *filter(None, data)]
             needed |= dict.fromkeys(name.partition("/")[0] for name in held)
             if work.checkpoint:
                 checkpoint = _read_checkpoint(Path(work.checkpoint))
-            packed.append(replace(work, inputs=inputs, plugins=plugins, data=data[0] if any(data) else ""))
+            here = data[0] if any(data) else ""
+            packed.append(replace(work, inputs=inputs, plugins=plugins, files=files, data=here))
         return Parcel(packed, list(needed), checkpoint), new
 
     def _input(self, place: str, new: dict[str, Bundle]) -> str:
@@ -84,6 +87,15 @@ class Packer:
             self._add(file, {str(path.relative_to(root)): path.read_bytes() for path in paths}, new)
             self._names[file] += f"/{Path(file).resolve().relative_to(root)}"
         return self._names[file]
+
+    def _file(self, name: str, place: Path, new: dict[str, Bundle]) -> str:
+        """Of a file or a folder of data, the path that it has over there."""
+        if name not in self._names:
+            paths = {str(path.relative_to(place)): path for path in files_below(place)} if place.is_dir() else {}
+            content = {relative: path.read_bytes() for relative, path in (paths or {place.name: place}).items()}
+            self._add(name, content, new)
+            self._names[name] += "" if paths else f"/{place.name}"
+        return self._names[name]
 
     def _data(self, known: idx.IdxSet, new: dict[str, Bundle]) -> str:
         """The name of a picture set's files, which were found here; none where they were not."""
@@ -149,6 +161,7 @@ def unpacked(parcel: Parcel, root: Path, scratch: Path, environment: Mapping[str
                 work,
                 inputs={kind: str(root / name) for kind, name in work.inputs.items()},
                 plugins={str(root / name): content for name, content in work.plugins.items()},
+                files={name: str(root / place) for name, place in work.files.items()},
                 staging=str(staging),
                 checkpoint=str(checkpoint or ""),
                 environment=here,
