@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from bench.interfaces import Dataset, Measured, Preparation
-from bench.metrics.extractor import CLASSES, ExtractorName, extractor, pictures, refuse_points, tag
+from bench.metrics.extractor import CLASSES, ExtractorName, Weights, extractor, pictures, refuse_points, tag
 from bench.metrics.fidelity import ImageMetric
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ class Classes(Preparation):
     """The classes of all test images as the classifier sees them, (N,)."""
 
     extractor: ExtractorName = "lenet64"
-    weights: str | None = None
+    weights: Weights = None
 
     @property
     def name(self) -> str:

@@ -13,7 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ from safetensors.torch import load
 from torch import Tensor, nn
 from torch.nn import functional
 
+from bench.datafiles import NAME, DataFile, file_of
 from bench.errors import JobError, Unavailable, Undefined
 from bench.foreign import MIB, read_foreign
 from bench.interfaces import Dataset, Preparation
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
 
     Bytes = NDArray[np.uint8]
     Singles = NDArray[np.float32]
+
+Weights = Annotated[str, DataFile()] | None
+"""A file of weights, or none: those that are shipped, where there are any."""
 
 ExtractorName = Literal["lenet64", "pixels", "inception-v3-compat"]
 Part = Literal["train", "test"]
@@ -225,12 +229,13 @@ class Inception(Extractor):
         from torch_fidelity.utils import create_feature_extractor
 
         digest = _state_digest(weights)
+        place = str(file_of(weights or ""))
         try:
             self._net = create_feature_extractor(
-                "inception-v3-compat", ["2048"], cuda=False, feature_extractor_weights_path=weights, verbose=False
+                "inception-v3-compat", ["2048"], cuda=False, feature_extractor_weights_path=place, verbose=False
             )
         except RuntimeError as error:
-            raise Unavailable(f"{weights}: not the weights of inception-v3-compat; give the file that is") from error
+            raise Unavailable(f"{place}: not the weights of inception-v3-compat; give the file that is") from error
         self.tag = f"inception-v3-compat@{digest[:6]}"
 
     def features(self, images: Bytes) -> Singles:
@@ -258,6 +263,8 @@ def tag(name: ExtractorName, weights: str | None = None) -> str:
         return name
     if weights is None:
         return f"{name}@{WEIGHTS_SHA256[:6]}"
+    if NAME.fullmatch(weights):
+        return f"{name}@{weights.partition(':')[2][:6]}"
     try:
         about = Path(weights).stat()
         return f"{name}@{_digest(weights, about.st_mtime_ns, about.st_size)[:6]}"
@@ -273,7 +280,7 @@ def _digest(file: str, changed: int, size: int) -> str:
 
 def _lenet64(weights: str | None) -> tuple[str, Lenet64]:
     """Tag and net, ready to be asked."""
-    data = _read(WEIGHTS if weights is None else Path(weights), "lenet64")
+    data = _read(WEIGHTS if weights is None else file_of(weights), "lenet64")
     digest = hashlib.sha256(data).hexdigest()
     if weights is None and digest != WEIGHTS_SHA256:
         raise JobError(
@@ -284,7 +291,9 @@ def _lenet64(weights: str | None) -> tuple[str, Lenet64]:
     try:
         net.load_state_dict(load(data))
     except (SafetensorError, RuntimeError) as error:
-        raise Unavailable(f"{weights}: not the weights of lenet64 ({error}); make them by training it") from error
+        raise Unavailable(
+            f"{file_of(weights or str(WEIGHTS))}: not the weights of lenet64 ({error}); make them by training it"
+        ) from error
     # Channels last throughout: weights in the other format made features three times slower.
     return f"lenet64@{digest[:6]}", _channels_last(net).eval().requires_grad_(False)
 
@@ -297,11 +306,12 @@ def _state_digest(weights: str | None) -> str:
             "weights-inception-2015-12-05-6726825d.pth of torch-fidelity's release v0.2.0 and give its path: "
             "{extractor: inception-v3-compat, weights: FILE}, or use the extractor lenet64"
         )
-    data = _read(Path(weights), "inception-v3-compat")
+    file = file_of(weights)
+    data = _read(file, "inception-v3-compat")
     try:
-        torch.load(weights, map_location="cpu", weights_only=True)
+        torch.load(file, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise Unavailable(f"{weights}: not a file of plain tensors as torch saves them; download it anew") from error
+        raise Unavailable(f"{file}: not a file of plain tensors as torch saves them; download it anew") from error
     return hashlib.sha256(data).hexdigest()
 
 
@@ -312,7 +322,7 @@ def _read(file: Path, name: str) -> bytes:
         said, path = getattr(error, "strerror", error), str(file.absolute())
         raise Unavailable(
             f"{path if path.isprintable() else repr(path)}: the weights of {name} cannot be read: {said}; give the "
-            "path of a file that can, from the folder where bench runs"
+            "path of a file that can"
         ) from error
 
 
@@ -332,7 +342,7 @@ class Features(Preparation):
     """Features of all images of a part of the data, (N, F) float32."""
 
     extractor: ExtractorName = "lenet64"
-    weights: str | None = None
+    weights: Weights = None
     part: Part = "test"
 
     @property

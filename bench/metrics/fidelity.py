@@ -18,7 +18,7 @@ from annotated_types import Gt
 
 from bench.errors import Diverged, Undefined
 from bench.interfaces import Dataset, Given, Measured, Metric, Preparation
-from bench.metrics.extractor import ExtractorName, Features, extractor, pictures, refuse_points, tag
+from bench.metrics.extractor import ExtractorName, Features, Weights, extractor, pictures, refuse_points, tag
 from bench.seeds import numpy_stream
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class ImageMetric(Metric):
     excess: ClassVar[bool] = False
 
     extractor: ExtractorName = "lenet64"
-    weights: str | None = None
+    weights: Weights = None
 
     def label(self, value: str) -> str:
         """A value's name with the extractor and its weights, without which numbers cannot be compared."""

@@ -111,14 +111,18 @@ def test_frames_of_images_are_few(ran):
     assert frames.shape == (51, 60, 1, 8, 8)
 
 
-def test_an_extractor_that_does_not_fit_or_is_not_there_costs_its_own_values_and_is_told(bench, tmp_path):
+def test_an_extractor_that_does_not_fit_or_has_no_weights_costs_its_own_values_and_is_told(bench, tmp_path):
     text = SUITE[: SUITE.index("    metrics:")].replace("seeds: 2", "seeds: 1")
-    absent = "{name: kid, extractor: pixels}, {name: precision_recall, weights: nowhere.safetensors}"
-    (tmp_path / "drawn.yaml").write_text(dedent(text + f"    metrics: [fid, {absent}]\n"))
+    wrong = "{name: kid, extractor: pixels}, {name: precision_recall, weights: none.safetensors}"
+    (tmp_path / "drawn.yaml").write_text(dedent(text + f"    metrics: [fid, {wrong}]\n"))
+    absent = bench("plan", tmp_path / "drawn.yaml")
+    assert absent.returncode == 2
+    assert "none.safetensors: No such file or directory; paths begin in the folder of the suite" in absent.stderr
+    (tmp_path / "none.safetensors").write_bytes(b"no weights")
     done = bench("run", tmp_path / "drawn.yaml", "--results", tmp_path / "results")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "no value in any cell: the extractor lenet64 looks at images of shape (1, 28, 28)" in done.stderr
-    assert f"{Path.cwd() / 'nowhere.safetensors'}: the weights of lenet64 cannot be read" in done.stderr
+    assert "none.safetensors: not the weights of lenet64" in done.stderr.replace("\n", "")
     records = pd.read_csv(tmp_path / "results" / "drawn" / "tables" / "records.csv")
     assert records.loc[records["metric"] == "kid[pixels]", "value"].notna().all()
     assert records.loc[records["metric"].str.match(r"fid\[|precision\["), "value"].isna().all()

@@ -1,5 +1,6 @@
 """Other machines: the same numbers as here, nothing lost with a worker or a node. Real Ray, real jobs of submitit."""
 
+import math
 import os
 import shutil
 import signal
@@ -62,7 +63,7 @@ SUITE = """
     seeds: 2
     plugins: [far.py]
     base:
-      dataset: two_moons
+      dataset: {name: points, file: own.csv}
       net: {name: NET, width: 8, depth: 1}
       training: {steps: STEPS, batch: 16}
       sampling: {n: 32, repeats: 1}
@@ -79,6 +80,7 @@ def write(folder, steps=30, net="mlp"):
     (folder / "far.py").write_text(dedent(PLUGIN))
     (folder / "helper.py").write_text(dedent(HELPER))
     (folder / "width.txt").write_text("0.25")
+    (folder / "own.csv").write_text("".join(f"{math.cos(k)},{math.sin(3 * k)}\n" for k in range(100)))
     file = folder / "far.yaml"
     file.write_text(dedent(SUITE).replace("STEPS", str(steps)).replace("NET", net))
     return file
