@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 Cell = dict[str, Any]
 T = TypeVar("T")
 MOST_PANELS = 12
+LINE = 28
+"""Characters of a line of a panel's title."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,7 @@ def _named(axis: str, label: str) -> str:
 
 def _panel_title(cell: Cell, keys: Sequence[str], nfe: float) -> str:
     spent = f"NFE {nfe:.0f}" if nfe >= 0 else ""
-    words = _wrapped(" · ".join(_named(key, shown(cell[key], 24)) for key in keys))
+    words = _wrapped(" · ".join(_named(key, shown(cell[key], 2 * LINE - 4)) for key in keys))
     return "\n".join(part for part in (words, spent) if part)
 
 
@@ -112,10 +114,16 @@ def spread(items: list[T], most: int) -> list[T]:
     return [items[round(place)] for place in np.linspace(0, len(items) - 1, most)]
 
 
-def _wrapped(words: str, width: int = 28) -> str:
-    """A title in lines of readable length, broken between its parts."""
+def _wrapped(words: str) -> str:
+    """A title in lines of readable length, broken between its parts, and a long part after a bracket or a comma."""
     lines = [""]
     for part in words.split(" · "):
         joined = f"{lines[-1]} · {part}" if lines[-1] else part
-        lines = [*lines, part] if lines[-1] and len(joined) > width else [*lines[:-1], joined]
+        lines = [*lines, *_halves(part)] if lines[-1] and len(joined) > LINE else [*lines[:-1], *_halves(joined)]
     return "\n".join(lines)
+
+
+def _halves(part: str) -> list[str]:
+    """A part in two lines where it is too long for one and can be broken."""
+    places = [place + 1 for place, letter in enumerate(part) if letter in "(," and place < LINE]
+    return [part] if len(part) <= LINE or not places else [part[: places[-1]], part[places[-1] :]]
