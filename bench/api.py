@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from bench.suite import Suite
 
 Asked = str | Path | Mapping[str, Any]
-"""A suite: its file, its name under suites/, or a dict of the same grammar."""
+"""A suite: its file, its name (see `bench.shipped`), or a dict of the same grammar."""
 
 
 @dataclass(frozen=True)
@@ -225,12 +225,13 @@ def run(
 ) -> Run:
     """Do what is missing of a suite, write its report and return what was found.
 
-    suite: a file, a name under suites/, or a dict of the same grammar; seeds: a number of them or a list, in place of
-    the suite's own; only: terms such as "path=linear"; limits: as in a suite, {"minutes": 10}; quiet: without progress
-    and messages. What is stored is not done again. Works in a notebook, under pytest and in a script without a main
-    guard. Raises SuiteError with every mistake of a suite, UsageError for wrong arguments, EngineError where the run
-    ended early, be it for want of processes or of disk (what was finished is stored), StoreError where no report can be
-    written, KeyboardInterrupt after an interruption; of cells that fail `Run.cells` tells why.
+    suite: a file, the name of one in suites/ here or of one that comes with the package, or a dict of the same grammar;
+    seeds: a number of them or a list, in place of the suite's own; only: terms such as "path=linear"; limits: as in a
+    suite, {"minutes": 10}; quiet: without progress and messages. What is stored is not done again. Works in a notebook,
+    under pytest and in a script without a main guard. Raises SuiteError with every mistake of a suite, UsageError for
+    wrong arguments, EngineError where the run ended early, be it for want of processes or of disk (what was finished is
+    stored), StoreError where no report can be written, KeyboardInterrupt after an interruption; of cells that fail
+    `Run.cells` tells why.
     """
     from bench.console import Plain
     from bench.execute import LocalEngine
@@ -284,17 +285,6 @@ def compare(now: Run | str | Path, before: Run | str | Path) -> Comparison:
     return side_by_side(one.results, other.results)
 
 
-def suite_file(name: str | Path) -> Path:
-    """A suite by file, or by name under suites/. Raises UsageError where there is neither."""
-    file = Path(name)
-    if file.suffix or file.exists():
-        return file
-    file = Path("suites") / f"{name}.yaml"
-    if not file.exists():
-        raise UsageError(unknown("suite", str(name), sorted(path.stem for path in Path("suites").glob("*.yaml"))))
-    return file
-
-
 def load_asked(
     suite: Asked,
     profile: str | None,
@@ -304,6 +294,7 @@ def load_asked(
     seeds: int | Sequence[int] | None = None,
 ) -> Suite:
     """A suite in a profile, with its plugins named before they run. Raises SuiteError with every mistake in it."""
+    from bench.shipped import suite_file
     from bench.suite import load_suite
 
     source = suite_file(suite) if isinstance(suite, str | Path) else suite

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from bench import __version__, cli_components, cli_results, cli_runs, cli_settle, cli_store
-from bench.api import planned, suite_file
+from bench.api import planned
 from bench.cli_suites import (
     AllowOption,
     DeviceOption,
@@ -20,8 +20,9 @@ from bench.cli_suites import (
     command_line,
     load,
 )
-from bench.console import FAILED, INTERRUPTED, OK, WRONG, err, out
+from bench.console import FAILED, INTERRUPTED, OK, WRONG, err, out, spelt_streams, written
 from bench.errors import BenchError, ComponentError, StoreError, SuiteError, UsageError
+from bench.shipped import suite_file
 from bench.words import unknown
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
@@ -137,7 +138,7 @@ def report(
     known = sorted(path for path in results.glob("*") if seal.is_there(path))
     names = [Path(name).stem for name in folders] if folders else [path.name for path in known]
     if not names:
-        raise UsageError(f"{results}: no suite has run here yet; run one with: bench run suites/quick.yaml")
+        raise UsageError(f"{results}: no suite has run here yet; run one with: bench run quick")
     unsealed, status = [], OK
     for name in names:
         folder = results / name
@@ -168,6 +169,20 @@ def report(
 def main() -> None:
     """Run the command line; every error of ours is a message, never a traceback."""
     try:
+        with spelt_streams():
+            status = _status()
+    except (OSError, SystemExit) as error:
+        if written(error) and isinstance(error, OSError):
+            raise
+        status = FAILED
+    else:
+        status = status if written() else max(status, FAILED)
+    raise SystemExit(status)
+
+
+def _status() -> int:
+    """Run the command line, say what is wrong, and tell the status."""
+    try:
         status = app(standalone_mode=False)
     except SuiteError as error:
         for fault in error.faults:
@@ -189,4 +204,4 @@ def main() -> None:
         status = WRONG
     if status == INTERRUPTED:
         err.print("interrupted; what was finished is stored, and the same command goes on from there")
-    raise SystemExit(status or OK)
+    return status or OK

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -29,16 +28,17 @@ STEPS_SHOWN = 100
 @app.command("ls")
 def list_components(
     rooms: Annotated[
-        list[str] | None, typer.Argument(metavar="[ROOM]...", help="datasets, paths, nets, ...; none: all")
+        list[str] | None, typer.Argument(metavar="[ROOM]...", help="datasets, paths, nets, ..., suites; none: all")
     ] = None,
     plugin: Annotated[list[str] | None, typer.Option("--plugin", help="a plugin file to list too")] = None,
 ) -> None:
-    """List components with their parameters, defaults and one line each; settings and choices too."""
+    """List components with their parameters, defaults and one line each; settings, choices and suites too."""
     from bench.components import CHOICES, ROOMS, SETTINGS, Tables, first_line, parameters
+    from bench.shipped import HERE, question_of, suites_by_name
 
     tables = Tables(tuple(plugin or ()))
     titles = {room.title: kind for kind, room in ROOMS.items()}
-    known = [*titles, "settings", "choices"]
+    known = [*titles, "settings", "choices", "suites"]
     for wanted in rooms or known:
         if wanted not in known:
             raise UsageError(unknown("room", wanted, known))
@@ -58,6 +58,11 @@ def list_components(
                 words = " | ".join(choice.allowed) or "whole number from 0"
                 out.print(f"  {name:<18} {choice.meaning}")
                 out.print(f"      {words}; default {choice.default}")
+        if wanted == "suites":
+            files = suites_by_name()
+            width = max(18, *map(len, files))
+            for name, file in files.items():
+                out.print(f"  {name:<{width}} {question_of(file)}" + (f"  [{file}]" if file.parent == HERE else ""))
 
 
 @app.command()
@@ -144,7 +149,7 @@ def schema(
     from bench.components import Tables
     from bench.suite import suite_schema
 
-    sys.stdout.write(json.dumps(suite_schema(Tables(tuple(plugin or ()))), indent=2) + "\n")
+    out.print(json.dumps(suite_schema(Tables(tuple(plugin or ()))), indent=2))
 
 
 @extractor.command()

@@ -42,7 +42,10 @@ def compare(
     name = _name(run, profile)
     published = results / FOLDER / name
     if other is None and not published.is_dir():
-        out.print(f"{name}: nothing is published to compare with")
+        out.print(
+            f"{name}: no results of it are published in {results / FOLDER}, so that there is nothing to compare with; "
+            f"name another run of it: bench compare {run} OTHER"
+        )
         return
     with _opened(run, name, results) as now, _opened(other or str(published), name, results) as before:
         found = set_side_by_side(load_results(now), load_results(before))

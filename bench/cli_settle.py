@@ -54,7 +54,7 @@ ENDING = "settled"
 
 @app.command()
 def settle(
-    suite: Annotated[str, typer.Argument(metavar="SUITE", help="a suite file, or a name under suites/")],
+    suite: Annotated[str, typer.Argument(metavar="SUITE", help="a suite file, or a name (bench ls suites)")],
     claim: Annotated[
         list[str] | None, typer.Option("--claim", metavar="TEXT", help="settle this claim only; may be repeated")
     ] = None,

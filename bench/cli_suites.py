@@ -15,7 +15,7 @@ from bench.console import err
 if TYPE_CHECKING:
     from bench.suite import Suite
 
-Suites = Annotated[list[str], typer.Argument(metavar="SUITE...", help="suite files, or names under suites/")]
+Suites = Annotated[list[str], typer.Argument(metavar="SUITE...", help="suite files, or names (bench ls suites)")]
 ResultsDir = Annotated[Path, typer.Option("--results", metavar="DIR", help="where results go")]
 ProfileOption = Annotated[str | None, typer.Option("--profile", help="a profile of the suite, such as smoke")]
 DeviceOption = Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1; auto takes a GPU if there is one")]

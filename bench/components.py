@@ -26,6 +26,7 @@ from bench.automatic import reserved
 from bench.couplings import COUPLINGS
 from bench.datafiles import named, parameters_of
 from bench.datasets import DATASETS, SOURCES
+from bench.distribution import ENTRY_POINTS
 from bench.errors import ComponentError
 from bench.inputs import INPUTS
 from bench.metrics import METRICS
@@ -148,7 +149,7 @@ class Tables:
         """Files of data that were named, by their content."""
         self._built: dict[Config, Any] = {}
         self.rooms: dict[str, dict[str, type]] = {kind: dict(room.table) for kind, room in ROOMS.items()}
-        for entry in entry_points(group="flowbench"):
+        for entry in entry_points(group=ENTRY_POINTS):
             self._add(entry.load(), f"entry point {entry.name}")
         self.loaded: dict[str, str] = {}
         """What each plugin file and its neighbours held: a worker must find the same."""

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import bench
+from bench.distribution import ENTRY_POINTS
 
 ROOT = Path(bench.__file__).parents[1]
 SCRIPT = f"""#!{sys.executable}
@@ -46,7 +47,7 @@ def planted(tmp_path):
     evil = tmp_path / "evil-1.dist-info"
     evil.mkdir()
     (evil / "METADATA").write_text("Metadata-Version: 2.1\nName: evil\nVersion: 1\n")
-    (evil / "entry_points.txt").write_text("[flowbench]\nevil = bench\n")
+    (evil / "entry_points.txt").write_text(f"[{ENTRY_POINTS}]\nevil = bench\n")
     (tmp_path / "s.yaml").write_text(SUITE)
     (tmp_path / "plugins").mkdir()
     (tmp_path / "plugins" / "mine.py").write_text(PLUGIN)

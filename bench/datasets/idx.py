@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
+from bench.distribution import DISTRIBUTION
 from bench.errors import DataMissing, JobError
 
 if TYPE_CHECKING:
@@ -145,9 +146,9 @@ def cache_folder(known: IdxSet) -> Path:
 
 
 def cache_root() -> Path:
-    """The user's cache of data: $XDG_CACHE_HOME/flowbench, by default under ~/.cache."""
+    """The user's cache of data: $XDG_CACHE_HOME/flowmatch-bench, by default under ~/.cache."""
     given = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    return (given if given.is_absolute() else Path.home() / ".cache") / "flowbench"
+    return (given if given.is_absolute() else Path.home() / ".cache") / DISTRIBUTION
 
 
 def _places(known: IdxSet) -> tuple[_Place, ...]:

@@ -9,6 +9,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from bench.distribution import DISTRIBUTION
+
 LIBRARIES = ("torch", "numpy", "pot", "torchdiffeq", "torch-fidelity")
 
 CODE = ("bench", "suites", "pyproject.toml")
@@ -19,13 +21,17 @@ def provenance(root: Path) -> dict[str, Any]:
     """Commit, dirty flag, versions, CPU, cores that this process may use, and platform; once per run.
 
     `root` is the checkout's top folder; commit and dirty are None where it is not one. A library that is
-    not installed has the version None. Reads metadata only, imports none of the libraries.
+    not installed, and this package where it runs from its source alone, has the version None. Reads metadata only,
+    imports none of the libraries.
     """
     commit, dirty = _checkout(root)
     return {
         "commit": commit,
         "dirty": dirty,
-        "versions": {"python": platform.python_version(), **{name: _version(name) for name in LIBRARIES}},
+        "versions": {
+            "python": platform.python_version(),
+            **{name: _version(name) for name in (DISTRIBUTION, *LIBRARIES)},
+        },
         "cpu": _cpu(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "platform": platform.platform(),

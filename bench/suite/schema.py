@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bench.components import CHOICES, FACTORS, ROOMS, SETTINGS, Tables, first_line, json_schema
+from bench.distribution import DISTRIBUTION
 from bench.limits import MEANINGS, MOST, SIZE
 from bench.nfe import BUDGET
 from bench.suite import claims, published
@@ -36,7 +37,7 @@ def suite_schema(tables: Tables) -> Schema:
     properties = {key: PROPERTIES[key] for key in KEYS}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "flowbench suite",
+        "title": f"{DISTRIBUTION} suite",
         "type": "object",
         "required": ["question"],
         "additionalProperties": False,

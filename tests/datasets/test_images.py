@@ -18,6 +18,7 @@ from scipy import stats
 
 from bench.datasets import DATASETS, idx
 from bench.datasets.idx import FASHION_MNIST, MNIST, IdxFile, IdxSet, cache_folder, load
+from bench.distribution import DISTRIBUTION
 from bench.errors import DataMissing, JobError, Unavailable
 from bench.execute.task import explain
 from bench.seeds import stream, uniforms
@@ -176,9 +177,8 @@ def test_a_law_on_the_plane_has_no_pictures():
 def test_packed_and_raw_files_are_the_same_wherever_they_lie(apart):
     given, cache = apart
     files = raw_files()
-    for number, (folder, packed) in enumerate(
-        (part, packed) for part in (given / "tiny{}", given, cache / "flowbench/tiny{}") for packed in (True, False)
-    ):
+    places = (given / "tiny{}", given, cache / DISTRIBUTION / "tiny{}")
+    for number, (folder, packed) in enumerate((part, packed) for part in places for packed in (True, False)):
         known = idx_set(files, f"tiny{number}")
         there = folder.with_name(folder.name.format(number))
         put(there, files, packed)
@@ -191,7 +191,7 @@ def test_packed_and_raw_files_are_the_same_wherever_they_lie(apart):
 
 
 def test_a_raw_file_is_mapped_not_copied(apart):
-    put(apart[1] / "flowbench" / "tiny", raw_files())
+    put(apart[1] / DISTRIBUTION / "tiny", raw_files())
     held = load(idx_set(raw_files()), "train").images
     while isinstance(held, np.ndarray):
         held = held.base
@@ -210,7 +210,7 @@ FAULTS = {
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_damaged_file_is_refused_by_name_and_left_alone(apart, fault, where):
     files = raw_files()
-    folder = apart[0] / "tiny" if where == "given" else apart[1] / "flowbench" / "tiny"
+    folder = apart[0] / "tiny" if where == "given" else apart[1] / DISTRIBUTION / "tiny"
     bad = FAULTS[fault](files[NAMES[0]])
     put(folder, files | {NAMES[0]: bad})
     with pytest.raises(JobError) as refused:

@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from bench.distribution import DISTRIBUTION
 from bench.execute.allowance import MACHINE, memory_mb
 from bench.execute.local import LocalEngine
 from bench.execute.protocol import Ended, Returned, Work, told
@@ -116,7 +117,7 @@ def _bounded(work: Work, slots: int) -> Work:
 
 def place(run: str, node: str) -> Path:
     """Where a node keeps what a run's parcels brought; only its user may look."""
-    root = Path(tempfile.gettempdir()) / f"flowbench-{os.getuid()}"
+    root = Path(tempfile.gettempdir()) / f"{DISTRIBUTION}-{os.getuid()}"
     root.mkdir(mode=0o700, exist_ok=True)
     if root.is_symlink() or root.stat().st_uid != os.getuid():
         raise PermissionError(f"{root}: belongs to somebody else; remove it, or set TMPDIR")

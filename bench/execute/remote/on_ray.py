@@ -22,6 +22,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bench.distribution import DISTRIBUTION
 from bench.errors import EngineError, StoreError
 from bench.execute.protocol import Ended, Event, Noticed, Progressed, Returned, Started, Work, heard
 from bench.execute.remote import host
@@ -83,7 +84,7 @@ class RayEngine:
         try:
             import ray
         except ImportError:
-            raise EngineError("--engine ray: Ray is not installed; pip install 'flowbench[ray]'") from None
+            raise EngineError(f"--engine ray: Ray is not installed; pip install '{DISTRIBUTION}[ray]'") from None
         self._ray, self._most, self._run = ray, slots, secrets.token_hex(4)
         if not ray.is_initialized():
             self._join(address)
@@ -176,7 +177,7 @@ class RayEngine:
         host_port = re.fullmatch(r"([^/:]+):([0-9]{1,5})", address or "")
         if host_port and not _answers(host_port[1], int(host_port[2])):
             raise EngineError(f"--address {address}: nobody answers there; `ray status` tells a cluster's address")
-        with tempfile.TemporaryDirectory(prefix="flowbench-") as empty:
+        with tempfile.TemporaryDirectory(prefix=f"{DISTRIBUTION}-") as empty:
             sys.argv[0] = f"{empty}/bench"
             try:
                 self._init(address or "local", empty)

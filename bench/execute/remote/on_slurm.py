@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bench.distribution import DISTRIBUTION
 from bench.errors import EngineError, UsageError
 from bench.execute.protocol import Ended, Event, Noticed, Progressed, Returned, Started, Work, heard
 from bench.execute.remote import host
@@ -64,7 +65,9 @@ class SlurmEngine:
         try:
             import submitit
         except ImportError:
-            raise EngineError("--engine slurm: submitit is not installed; pip install 'flowbench[slurm]'") from None
+            raise EngineError(
+                f"--engine slurm: submitit is not installed; pip install '{DISTRIBUTION}[slurm]'"
+            ) from None
         if not any(text.startswith("cluster=") for text in asked) and shutil.which("sbatch") is None:
             raise UsageError(
                 "--engine slurm: there is no Slurm here (sbatch is not found); run this where jobs are submitted, or "
@@ -288,7 +291,7 @@ def _executor(submitit: Any, folder: Path, asked: dict[str, Any]) -> Any:
     cluster = asked.pop("cluster", None)
     try:
         executor = submitit.AutoExecutor(folder=folder, cluster=cluster)
-        general = {"name": "flowbench", "timeout_min": asked.pop("time", 24 * 60)}
+        general = {"name": DISTRIBUTION, "timeout_min": asked.pop("time", 24 * 60)}
         known = {"cpus_per_task", "mem_gb", "gpus_per_node", "nodes", "tasks_per_node", "timeout_min", "name"}
         executor.update_parameters(
             **general, **{key if key in known else f"slurm_{key}": value for key, value in asked.items()}
