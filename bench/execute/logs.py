@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import resource
 import sys
 import traceback
 from collections.abc import Iterator
@@ -121,6 +120,8 @@ def cut_log(work: Work, slack: float = 1.1) -> None:
 
 def peak_mb() -> float:
     """Largest memory of this process so far, in MiB."""
+    import resource  # POSIX alone has it; who only plans or reports needs none
+
     unit = 1024 if sys.platform != "darwin" else 1024**2
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, 1)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import multiprocessing
 import os
 import signal
@@ -13,10 +14,12 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection
-from multiprocessing.context import ForkServerProcess
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from bench.errors import EngineError
+
+if TYPE_CHECKING:
+    from multiprocessing.context import ForkServerContext, ForkServerProcess
 
 ENVIRONMENT = {
     **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"),
@@ -45,9 +48,18 @@ class Server:
     living: ClassVar[set[int]] = set()
     """The workers of this process; whatever else stands below the server was left behind by one that ended."""
 
-    def __init__(self) -> None:
-        self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(["bench.execute.preload"])
+    @functools.cached_property
+    def _context(self) -> ForkServerContext:
+        """What makes pipes and workers. Raises EngineError on a system that cannot fork: it can do all but run jobs."""
+        try:
+            context = multiprocessing.get_context("forkserver")
+        except ValueError as error:
+            raise EngineError(
+                f"no jobs can be run on this system, whose processes do not fork ({error}); plan, check, report and "
+                "compare work here; run on Linux or macOS"
+            ) from error
+        context.set_forkserver_preload(["bench.execute.preload"])
+        return context
 
     @property
     def pid(self) -> int | None:
@@ -79,12 +91,15 @@ class Server:
                 os.kill(self.pid, signal.SIGCONT)
 
     def warm_up(self) -> None:
-        """Start it if none runs; it loads torch meanwhile, and this returns at once."""
+        """Start it if none runs; it loads torch meanwhile, and this returns at once. Raises EngineError as `start`."""
+        _ = self._context
         with _environment():
             forkserver.ensure_running()
 
     def start(self, serve: Callable[[Connection], None]) -> tuple[ForkServerProcess, Connection]:
-        """A new worker and our end of its pipe. Raises EngineError where one server after the other dies."""
+        """A new worker and our end of its pipe. Raises EngineError where one server after the
+        other dies, and on a system that has none.
+        """
         for _ in range(TRIES):
             ours, theirs = self._context.Pipe()
             _give_up_after(ours, SECONDS_TO_SAY)

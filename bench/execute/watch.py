@@ -7,14 +7,17 @@ import time
 from collections.abc import Collection
 from contextlib import suppress
 from multiprocessing.connection import Connection
-from multiprocessing.context import ForkServerProcess
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bench.execute import tree
 from bench.execute.allowance import MACHINE, free_mb, memory_mb, remedy
 from bench.execute.protocol import Event, Returned, Work
 from bench.kinds import KINDS
 from bench.words import duration
+
+if TYPE_CHECKING:
+    from multiprocessing.context import ForkServerProcess
 
 POLL_SECONDS = 0.1
 """How often a worker's limits are looked at."""

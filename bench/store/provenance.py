@@ -58,11 +58,11 @@ def _git(root: Path, *arguments: str) -> str | None:
     try:
         done = subprocess.run(
             ["git", "-C", str(root), *arguments],
-            env=settings, capture_output=True, text=True, check=True, timeout=30,
+            env=settings, capture_output=True, check=True, timeout=30,
         )  # fmt: skip
     except (OSError, subprocess.SubprocessError):
         return None
-    return done.stdout
+    return os.fsdecode(done.stdout)  # a folder may be called by any bytes
 
 
 def _version(library: str) -> str | None:
@@ -75,7 +75,7 @@ def _version(library: str) -> str | None:
 def _cpu() -> str:
     """The processor's name; Linux alone says it in full, in /proc/cpuinfo."""
     about = Path("/proc/cpuinfo")
-    for line in about.read_text().splitlines() if about.is_file() else ():
+    for line in about.read_text(encoding="utf-8", errors="replace").splitlines() if about.is_file() else ():
         if line.startswith("model name"):
             return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()

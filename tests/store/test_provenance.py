@@ -9,6 +9,7 @@ from importlib.metadata import version
 import numpy as np
 import pytest
 
+from bench.distribution import DISTRIBUTION
 from bench.store import provenance
 
 
@@ -36,6 +37,11 @@ def test_a_clean_checkout_is_its_commit(checkout):
     found = provenance(checkout)
     assert found["commit"] == git(checkout, "rev-parse", "HEAD")
     assert found["dirty"] is False
+
+
+def test_a_checkout_lies_in_a_folder_of_any_name(checkout):
+    moved = checkout.rename(checkout.with_name(os.fsdecode(b"caf\xe9")))
+    assert provenance(moved)["commit"] == git(moved, "rev-parse", "HEAD")
 
 
 @pytest.mark.parametrize(
@@ -66,7 +72,7 @@ def test_the_environment_of_a_hook_does_not_lead_elsewhere(checkout, tmp_path_fa
 def test_versions_and_machine_are_plain_json(tmp_path):
     found = provenance(tmp_path)
     assert json.loads(json.dumps(found)) == found
-    assert set(found["versions"]) == {"python", "torch", "numpy", "pot", "torchdiffeq", "torch-fidelity"}
+    assert set(found["versions"]) == {"python", DISTRIBUTION, "torch", "numpy", "pot", "torchdiffeq", "torch-fidelity"}
     assert found["versions"]["numpy"] == np.__version__ == version("numpy")
     assert found["versions"]["python"] == platform.python_version()
     assert found["cores"] >= 1
