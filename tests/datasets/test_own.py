@@ -13,6 +13,7 @@ from PIL import Image
 
 from bench.components import Config, Tables
 from bench.datasets import tables
+from bench.distribution import DISTRIBUTION
 from bench.interfaces import in_data_units
 from bench.seeds import stream, uniforms
 
@@ -157,7 +158,7 @@ def test_what_is_asked_of_a_file_and_not_there_is_refused(tmp_path, random, give
 def test_what_was_unpacked_is_kept_and_held_against_its_checksum(tmp_path, random, cache, monkeypatch):
     np.savetxt(tmp_path / "points.csv", random.normal(size=(50, 2)), delimiter=",")
     first = made(tmp_path, "points", file="points.csv").training_set(0)
-    (kept,) = (cache / "flowbench" / "own").glob("*/train.npy")
+    (kept,) = (cache / DISTRIBUTION / "own").glob("*/train.npy")
     for harm in (lambda: kept.write_bytes(kept.read_bytes()[:-1] + b"\x00"), kept.unlink, lambda: None):
         harm()
         monkeypatch.setattr(tables, "_HELD", {})
