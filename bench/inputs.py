@@ -10,6 +10,8 @@ import functools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from bench.exact import exact, in_own_precision, refuse_noise, start_scale, starts, training_points
 from bench.flow import integrate
 from bench.interfaces import in_data_units
@@ -82,7 +84,7 @@ SAMPLES = START | FIELD
 
 def fetch_samples(task: Task) -> Fetched:
     """(R, n, *S): the ends of the cell's flow."""
-    return Fetched(each={"samples": task.array("sample", "samples")})
+    return Fetched(each={"samples": task.array("sample", "samples").astype(np.float64)})
 
 
 def fetch_floor_as_samples(task: Task) -> Fetched:
@@ -101,7 +103,7 @@ def fetch_start(task: Task) -> Fetched:
 def fetch_trajectory(task: Task) -> Fetched:
     """(F, m, *S) at times (F,). Raises Undefined where a way is no flow's."""
     refuse_noise(task.component("solver"))
-    frames, times = task.array("sample", "frames"), task.array("sample", "times")
+    frames, times = task.array("sample", "frames").astype(np.float64), task.array("sample", "times")
     return Fetched(first={"trajectory": frames, "times": times})
 
 

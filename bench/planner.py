@@ -23,6 +23,7 @@ from bench.interfaces import ProcessSolver
 from bench.reference import FloorKind, floor_kind
 from bench.refusals import refusal, without_score
 from bench.roles import Roles, digest
+from bench.sample import SHOWN
 from bench.stages import LAW, NOTHING, STAGES, TRAINING, Stage
 
 if TYPE_CHECKING:
@@ -116,6 +117,8 @@ class _Planner:
         self.asked: dict[tuple[str, Config], tuple[Needs, tuple[Any, ...]]] = {}
         self.sample_times: dict[tuple[int, Config], JobId] = {}
         self.resolved: dict[tuple[str, str | None, str], Config] = {}
+        asked = any("trajectory" in self.tables.build(metric).inputs for metric in suite.metrics)
+        self.ways = {} if asked else {"ways": SHOWN}
 
     def plan(self) -> Plan:
         """Every cell in turn; what cells share is planned once."""
@@ -218,7 +221,7 @@ class _Planner:
         if roles.component("solver").stochastic:  # quasi-random starts are as random as any at its ends
             jobs |= self._judged(known, "independent")
         jobs["sample"] = sample = self._job(
-            "sample", STAGES["sample"], known, roles, upstream=jobs,
+            "sample", STAGES["sample"], known, roles, upstream=jobs, options=self.ways,
             group=f"sample/{group}x{settings.repeats}", long=net.trained and not net.stackable,
         )  # fmt: skip
         jobs["sample_time"] = self._sample_time(known, roles, sample, group)

@@ -32,8 +32,13 @@ FRAME_POINTS = 512
 """Points of the first repeat whose way is kept, if they are points of the plane."""
 
 FRAME_VALUES = 1 << 15
-"""Numbers of one such time at most: of 28 x 28 images 41 are kept."""
+"""Numbers of one such time at most, where a metric asks for ways: of 28 x 28 images 41 are kept."""
 
+SHOWN = "shown"
+"""What a plan says of ways that no metric asks for."""
+
+SHOWN_VALUES = 1 << 10
+"""The same where none does, for the figure of one of them: 512 points of the plane, one image of 28 x 28."""
 
 Predictor = Callable[[Tensor, Tensor], Tensor]
 """What a net predicts at x: (B, *S), tau: (B,) in its own clock."""
@@ -177,12 +182,17 @@ def start(job: SampleJob, repeat: int) -> Floats:
 
 
 def sample(
-    job: SampleJob, field: Field, device: torch.device, dtype: torch.dtype, report: Callable[[int, int], None]
+    job: SampleJob,
+    field: Field,
+    device: torch.device,
+    dtype: torch.dtype,
+    report: Callable[[int, int], None],
+    values: int = FRAME_VALUES,
 ) -> Sampled:
     """Integrate every repeat's start to t = 1. Raises Diverged where a sample is not finite.
 
     `sampling.batch` points go together, at most a repeat: an adaptive solver controls its error over them, and
-    larger pieces leave a processor's cache.
+    larger pieces leave a processor's cache. `values`: numbers that are kept of the ways at one time.
     """
     starts = np.stack([start(job, repeat) for repeat in range(job.sampling.repeats)])
     x = torch.from_numpy(starts).to(device, dtype).flatten(0, 1)
@@ -198,7 +208,7 @@ def sample(
         calls, rejected = calls + counted.calls, rejected + solution.rejected
         ends.append(solution.states[-1])
         if frames is None:
-            kept = min(FRAME_POINTS, max(1, FRAME_VALUES // prod(job.shape)), job.sampling.n)
+            kept = min(FRAME_POINTS, max(1, values // prod(job.shape)), job.sampling.n)
             frames = solution.states[:, :kept].cpu().double().numpy()
         report(number + 1, len(pieces))
     end = torch.cat(ends).unflatten(0, (job.sampling.repeats, job.sampling.n)).cpu().double().numpy()
@@ -220,10 +230,14 @@ def advance(job: SampleJob, field: Field, x: Tensor, times: Tensor, first: int =
 
 
 def run(task: Task) -> Made:
-    """The sampling stage: samples, the ways of the first of them, and what they cost."""
+    """The sampling stage: samples, the ways of the first of them, and what they cost.
+
+    They are kept in the field's own precision, which holds them exactly, unless their units are changed afterwards.
+    """
     field, dtype = field_of(task)
     job = sample_job(task)
-    drawn = sample(job, field, task.device, dtype, task.report)
+    shown = task.options.get("ways") == SHOWN
+    drawn = sample(job, field, task.device, dtype, task.report, SHOWN_VALUES if shown else FRAME_VALUES)
     numbers = {
         "nfe": drawn.nfe,
         "rejected_steps": drawn.rejected,
@@ -232,7 +246,8 @@ def run(task: Task) -> Made:
         "repeats": job.sampling.repeats,
     }
     units = task.component("dataset").units
-    samples, frames = (in_data_units(units, points) for points in (drawn.samples, drawn.frames))
+    kind = np.float64 if units or dtype == torch.float64 else np.float32
+    samples, frames = (in_data_units(units, points).astype(kind) for points in (drawn.samples, drawn.frames))
     return Made(numbers, {"samples": samples, "frames": frames, "times": drawn.times})
 
 

@@ -106,9 +106,11 @@ def test_the_report_shows_the_samples_a_row_a_class_and_the_way(ran):
     assert ">epoch<" in (ran / "drawn" / "figures" / "losses.svg").read_text()
 
 
-def test_frames_of_images_are_few(ran):
-    (frames, *_) = (np.load(file) for file in (ran / "store" / "sample").glob("*/frames.npy"))
-    assert frames.shape == (51, 60, 1, 8, 8)
+def test_of_images_the_ways_that_are_shown_are_kept_and_all_in_the_nets_own_precision(ran):
+    for folder in (ran / "store" / "sample").glob("*/"):
+        frames, samples = np.load(folder / "frames.npy"), np.load(folder / "samples.npy")
+        assert frames.shape == (51, 16, 1, 8, 8)
+        assert (frames.dtype, samples.dtype) == (np.float32, np.float32)
 
 
 def test_an_extractor_that_does_not_fit_or_has_no_weights_costs_its_own_values_and_is_told(bench, tmp_path):
