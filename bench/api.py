@@ -1,4 +1,4 @@
-"""What a notebook or a script calls: `run`, `plan`, `load`, `compare`. The command line prints what these return.
+"""What a notebook calls: `run`, `plan`, `explain`, `load`, `compare`. The command line prints what these return.
 
     import bench
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from rich.console import Console
 
+    from bench.explained import Explained
     from bench.planner import Plan
     from bench.report.compare import Comparison
     from bench.report.results import Results
@@ -268,6 +269,35 @@ def plan(
     from bench.console import err
 
     return planned(load_asked(suite, profile, only, allow_plugins, err, seeds), Path(results), workers)
+
+
+def explain(
+    suite: Asked,
+    cell: int | str | Sequence[str],
+    *,
+    profile: str | None = None,
+    results: str | Path = "results",
+    allow_plugins: Sequence[str | Path] = (),
+) -> Explained:
+    """What stands behind the numbers of a cell: configuration, jobs and their entries, values, how to run it alone.
+
+    cell: its number in the tables of a whole run, or terms such as "path=linear" that leave one combination, in one
+    seed or several. Nothing is run or written. Raises UsageError for a cell that is not there, and where terms leave
+    several combinations.
+    """
+    from bench.console import err
+    from bench.explained import explained
+
+    found = load_asked(suite, profile, (), allow_plugins, err)
+    more = [word for path in allow_plugins for word in ("--allow-plugin", str(path))]
+    more += ["--results", str(results)] if Path(results) != Path("results") else []
+
+    def command(only: tuple[str, ...]) -> str:
+        """What runs these cells alone, into the same results."""
+        return " ".join([_command(suite, profile, only, None), *([shlex.join(more)] if more and named else [])])
+
+    named = isinstance(suite, str | Path)
+    return explained(found, cell, Path(results), command)
 
 
 def load(folder: str | Path) -> Run:
