@@ -12,6 +12,9 @@ from bench.scaffold import KINDS
 from bench.suite import load_suite
 
 COMPONENTS = [kind for kind in KINDS if kind != "suite"]
+SLOW = ("path", "solver", "net")
+"""What takes seconds to check."""
+
 CHEAP = {"base.training.steps": 5, "base.sampling.n": 32, "base.net.width": 8}
 """What a run of all components together is cut down to."""
 
@@ -30,7 +33,7 @@ def made(bench, tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    "kind", [pytest.param(kind, marks=[pytest.mark.long] if kind == "path" else []) for kind in COMPONENTS]
+    "kind", [pytest.param(kind, marks=[pytest.mark.long] if kind in SLOW else []) for kind in COMPONENTS]
 )
 def test_a_new_component_keeps_its_contract_under_its_own_name(bench, made, kind):
     folder, said = made
