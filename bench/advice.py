@@ -181,7 +181,7 @@ def _distinct(suite: Suite, laid: Plan) -> Iterator[Mapping[str, Config]]:
 
 def _refused(metric: Metric, configs: Mapping[str, Config], suite: Suite) -> str:
     """Why a metric has no value for such a cell, as far as can be told without a net; empty where it may have one."""
-    from bench.errors import Undefined
+    from bench.errors import JobError, Undefined
     from bench.exact import exact, law_of, refuse_noise, training_points
 
     cell = {factor: suite.tables.build(config) for factor, config in configs.items()}
@@ -199,6 +199,8 @@ def _refused(metric: Metric, configs: Mapping[str, Config], suite: Suite) -> str
         return _tried(metric, law, cell["sampling"].n)
     except Undefined as error:
         return str(error)
+    except JobError:  # such as data that are not there: nothing can be told yet
+        return ""
 
 
 def _tried(metric: Metric, law: Dataset, n: int) -> str:
@@ -210,9 +212,9 @@ def _tried(metric: Metric, law: Dataset, n: int) -> str:
 
     why = ""
     for count in dict.fromkeys((min(n, TRIED), n)):
-        one, other = (law.draw(count, 0, torch.Generator().manual_seed(seed)).double().numpy() for seed in (0, 1))
-        held: dict[str, Any] = {"samples": one, "reference": other, "law": law}
         try:
+            one, other = (law.draw(count, 0, torch.Generator().manual_seed(seed)).double().numpy() for seed in (0, 1))
+            held: dict[str, Any] = {"samples": one, "reference": other, "law": law}
             metric.measure(Given(**{name: held[name] for name in metric.inputs}))
             return ""
         except Undefined as error:

@@ -159,6 +159,7 @@ def test_a_plan_tells_the_time_of_what_was_done_before_a_rough_guess_and_what_is
     assert rough >= 12 * 100 * min(trained), "twelve trainings, a hundred times as long"
     assert dict(longer.left.unknown) == {}
     assert "roughly " in str(longer)
+    assert longer.left.peak_mb > 100
 
     other = api.plan(changed(base={**SUITE["base"], "net": {"name": "mlp", "width": 9}}), results=folder)
     assert set(other.left.unknown) == {kind for kind in other.kinds.index if KINDS[kind].on_device}

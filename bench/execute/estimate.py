@@ -70,8 +70,10 @@ class Estimator:
         known, rough, peaks = dict[str, float | None](), dict[str, float | None](), list[float]()
         for job in {job.group: job for job in jobs}.values():
             known[job.group] = self.seconds(job)
-            rough[job.group] = None if known[job.group] is not None else self._guess(job)
-            peaks += [past.peak_mb for past in self.store.past(job.group, device=self._on(job)) if past.peak_mb]
+            past = self.store.past(job.group, device=self._on(job)) if job.group else []
+            past = past or ([] if known[job.group] is not None else self._like(job))
+            rough[job.group] = None if known[job.group] is not None else _guess(job, past)
+            peaks += [one.peak_mb for one in past if one.peak_mb]
         guessed = [job for job in jobs if rough[job.group] is not None]
         lost = Counter(job.kind for job in jobs if known[job.group] is None and rough[job.group] is None)
         return Left(
@@ -79,17 +81,13 @@ class Estimator:
             self._spread(jobs, rough, slots), len(guessed), lost, max(peaks, default=None),
         )  # fmt: skip
 
-    def _guess(self, job: Job) -> float | None:
-        """By jobs of its kind: of the same net where its net does the work, a training's by what its steps take."""
+    def _like(self, job: Job) -> list[Past]:
+        """Past jobs of its kind: of the same net where it is done on a device, where nets do the work."""
+        if not KINDS[job.kind].on_device:
+            return self.store.past("", job.kind)
         net = job.roles.get("net")
-        at = job.group.find(net.digest[:12]) if net and KINDS[job.kind].on_device else -1
-        if at < 0 and KINDS[job.kind].on_device:
-            return None
-        past = self.store.past(f"{job.group[: at + 12]}/" if at >= 0 else "", job.kind, self._on(job))
-        if job.kind == "train":
-            rates = [one.seconds / size for one in past if (size := _size(one.group))]
-            return median(rates) * _size(job.group) if rates else None
-        return median(_seconds(past)) if past else None
+        at = job.group.find(net.digest[:12]) if net else -1
+        return self.store.past(f"{job.group[: at + 12]}/", job.kind, self._on(job)) if at >= 0 else []
 
     def _spread(self, jobs: Iterable[Job], each: Mapping[str, float | None], slots: int) -> float:
         """Seconds of jobs on so many workers, by their groups; what must be alone comes after the rest."""
@@ -107,8 +105,13 @@ class Estimator:
         return self._groups[job.group]
 
 
-def _seconds(past: Iterable[Past]) -> list[float]:
-    return [one.seconds for one in past]
+def _guess(job: Job, past: Iterable[Past]) -> float | None:
+    """A job's seconds by such that are somewhat like it; a training's by what they took for a point."""
+    if job.kind == "train":
+        rates = [one.seconds / size for one in past if (size := _size(one.group))]
+        return median(rates) * _size(job.group) if rates else None
+    seconds = [one.seconds for one in past]
+    return median(seconds) if seconds else None
 
 
 def _size(group: str) -> int:
