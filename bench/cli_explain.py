@@ -16,7 +16,7 @@ app = typer.Typer()
 
 @app.command()
 def explain(
-    suite: Annotated[str, typer.Argument(metavar="SUITE", help="a suite file, or a name under suites/")],
+    suite: Annotated[str, typer.Argument(metavar="SUITE", help="a suite file, or a name (bench ls suites)")],
     cell: Annotated[
         list[str],
         typer.Argument(metavar="CELL...", help="a cell's number in the tables, or FACTOR=VALUE terms as of --only"),

@@ -13,6 +13,7 @@ from bench.components import ROOMS, Tables
 from bench.errors import UsageError
 from bench.files import disk
 from bench.interfaces import Metric
+from bench.shipped import shipped
 from bench.suite.load import RESERVED
 from bench.suite.reader import scalar
 
@@ -63,7 +64,9 @@ def _refused(kind: str, name: str) -> str:
     if keyword.iskeyword(name) or not isinstance(scalar(name), str):
         return f"{name!r} is a word of Python or of YAML, which suites could not name; {another}"
     if kind == SUITE:
-        return f"{name!r} is the folder that results are stored in; {another}" if name in RESERVED else ""
+        if name in RESERVED:
+            return f"{name!r} is the folder that results are stored in; {another}"
+        return f"a suite {name!r} comes with the package; {another}" if (shipped() / f"{name}.yaml").is_file() else ""
     rooms, tables = {"dataset": ("dataset", "source")}.get(kind, (kind,)), Tables()
     if any(name in tables.names(room) for room in rooms):
         return f"there is a {kind} {name!r} already (bench ls {ROOMS[kind].title} shows it); {another}"

@@ -116,6 +116,7 @@ def test_nothing_is_written_over(bench, made):
         ("metric", "nearest_training_ratio", "reports a value"),
         ("solver", "torch", "would hide the module 'torch'"),
         ("suite", "store", "folder that results are stored in"),
+        ("suite", "quick", "comes with the package"),
         ("pth", "mine", "Did you mean 'path'"),
     ],
 )
