@@ -1,12 +1,12 @@
-"""A benchmarking and ablation harness for flow matching: `run`, `plan`, `load` and `compare`; see `bench.api`."""
+"""A benchmarking and ablation harness for flow matching: `run`, `plan`, `explain`, `load`, `compare` (`bench.api`)."""
 
 import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from bench.api import Run, compare, load, plan, run
+    from bench.api import Run, compare, explain, load, plan, run
 
-__all__ = ["Run", "__version__", "compare", "load", "plan", "run"]
+__all__ = ["Run", "__version__", "compare", "explain", "load", "plan", "run"]
 __version__ = "0.1.0"
 
 # Before torch loads, always: two spinning OpenMP threads beside a busy neighbour make a small training step

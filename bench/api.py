@@ -1,4 +1,4 @@
-"""What a notebook or a script calls: `run`, `plan`, `load`, `compare`. The command line prints what these return.
+"""What a notebook calls: `run`, `plan`, `explain`, `load`, `compare`. The command line prints what these return.
 
     import bench
 
@@ -15,7 +15,7 @@ from __future__ import annotations
 import functools
 import html
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from rich.console import Console
 
+    from bench.execute.estimate import Left
+    from bench.explained import Explained
     from bench.planner import Plan
     from bench.report.compare import Comparison
     from bench.report.results import Results
@@ -157,17 +159,25 @@ class Planned:
     """What a run would do.
 
     kinds: of each kind of job (index) how many there are, are stored and are to do: jobs, stored, to_do; stale: jobs
-    that are stored by older code and would be done again; seconds: expected for what is to do, going by past jobs,
-    without the `unmeasured` jobs of which nothing is known; notices: what the store noticed.
+    that are stored by older code and would be done again; left: what the rest will take on `device`, going by past
+    jobs (`bench.execute.estimate.Left`), with `workers` at once; notices: what the store noticed; warnings: mistakes of
+    design, in words with what to do (`bench.advice`).
     """
 
     suite: Suite
     plan: Plan
     kinds: pd.DataFrame
     stale: int
-    seconds: float
-    unmeasured: int
+    left: Left
+    device: str
+    workers: int
     notices: list[str]
+    warnings: list[str]
+
+    @property
+    def seconds(self) -> float:
+        """What is to do is expected to take so long, without the jobs of which nothing is known."""
+        return self.left.seconds + self.left.rough_seconds
 
     @property
     def cells(self) -> pd.DataFrame:
@@ -195,17 +205,33 @@ class Planned:
             lines.append(
                 f"  {self.stale} of them are stored by older code and will be done again (--stale=keep uses them)"
             )
-        missing = int(self.kinds["to_do"].sum())
-        if known := missing - self.unmeasured:
-            rest = f"; nothing is known of the other {self.unmeasured}" if self.unmeasured else ""
-            lines.append(f"  about {duration(self.seconds)} for {known} of {missing} jobs, from past records{rest}")
-        else:
-            lines.append("  no past records to estimate the time from" if missing else "  nothing to do")
+        lines += self._cost(duration)
         reasons = list(refused.values())
         lines += [f"  refused: {reasons.count(reason)} cells: {reason}" for reason in sorted(set(reasons))]
+        lines += [f"  warning: {text}" for text in self.warnings]
         return "\n".join(lines)
 
     __repr__ = __str__
+
+    def _cost(self, duration: Callable[[float], str]) -> list[str]:
+        """What it will take, for how much of the work that is known, and memory, in a few lines."""
+        left, missing = self.left, int(self.kinds["to_do"].sum())
+        if not missing:
+            return ["  nothing to do"]
+        lines, where = [], f"on {self.device}, {self.workers} at once"
+        if left.known:
+            lines.append(f"  about {duration(left.seconds)} {where} for {left.known} of {missing} jobs, from past ones")
+        if left.rough:
+            rough = f"  roughly {duration(left.rough_seconds)}{' more' if left.known else f' {where}'}"
+            lines.append(f"{rough} for {left.rough} of {missing}, whose like was not done yet: by others of their kind")
+        if left.unknown:
+            kinds = ", ".join(f"{count} {kind}" for kind, count in left.unknown.items())
+            lines.append(
+                f"  unknown: the time of {sum(left.unknown.values())} of {missing} jobs ({kinds}), no past jobs"
+            )
+        if left.peak_mb:
+            lines.append(f"  memory: up to {left.peak_mb:,.0f} MiB a process, from past jobs")
+        return lines
 
 
 def run(
@@ -270,6 +296,35 @@ def plan(
     return planned(load_asked(suite, profile, only, allow_plugins, err, seeds), Path(results), workers)
 
 
+def explain(
+    suite: Asked,
+    cell: int | str | Sequence[str],
+    *,
+    profile: str | None = None,
+    results: str | Path = "results",
+    allow_plugins: Sequence[str | Path] = (),
+) -> Explained:
+    """What stands behind the numbers of a cell: configuration, jobs and their entries, values, how to run it alone.
+
+    cell: its number in the tables of a whole run, or terms such as "path=linear" that leave one combination, in one
+    seed or several. Nothing is run or written. Raises UsageError for a cell that is not there, and where terms leave
+    several combinations.
+    """
+    from bench.console import err
+    from bench.explained import explained
+
+    found = load_asked(suite, profile, (), allow_plugins, err)
+    more = [word for path in allow_plugins for word in ("--allow-plugin", str(path))]
+    more += ["--results", str(results)] if Path(results) != Path("results") else []
+
+    def command(only: tuple[str, ...]) -> str:
+        """What runs these cells alone, into the same results."""
+        return " ".join([_command(suite, profile, only, None), *([shlex.join(more)] if more and named else [])])
+
+    named = isinstance(suite, str | Path)
+    return explained(found, cell, Path(results), command)
+
+
 def load(folder: str | Path) -> Run:
     """A run that has ended, from its folder. Raises StoreError where none is there."""
     found = Run(Path(folder))
@@ -306,22 +361,23 @@ def planned(suite: Suite, results: Path, workers: int | None) -> Planned:
     """What a run of a suite would do."""
     import pandas as pd
 
+    from bench.advice import warnings
     from bench.execute import Estimator, LocalEngine
     from bench.execute.driver import look_up
     from bench.kinds import KINDS
     from bench.work import device_named, lay_out, provenance_here, store_of
 
-    store = store_of(results)
-    laid = lay_out(suite, provenance_here(), device_named("auto"))
+    store, device, slots = store_of(results), device_named("auto"), workers or LocalEngine().slots
+    laid = lay_out(suite, provenance_here(), device)
     found = look_up(laid, store)
     missing = [job for job in laid.jobs.values() if job.id not in found]
     rows = [(kind, laid.count(kind), sum(job[0] == kind for job in found)) for kind in KINDS if laid.count(kind)]
     kinds = pd.DataFrame(rows, columns=["kind", "jobs", "stored"]).set_index("kind")
-    seconds, unmeasured = Estimator(store).left(missing, workers or LocalEngine().slots)
     return Planned(
         suite, laid, kinds.assign(to_do=kinds["jobs"] - kinds["stored"]),
-        sum(1 for job in missing if store.other_code(job.kind, job.key, job.code)), seconds, unmeasured,
-        list(store.notices),
+        sum(1 for job in missing if store.other_code(job.kind, job.key, job.code)),
+        Estimator(store, device).cost(missing, slots), device, slots, list(store.notices),
+        warnings(suite, laid, found, results),
     )  # fmt: skip
 
 

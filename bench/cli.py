@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from bench import __version__, cli_components, cli_results, cli_runs, cli_settle, cli_store
+from bench import __version__, cli_components, cli_explain, cli_new, cli_results, cli_runs, cli_settle, cli_store
 from bench.api import planned
 from bench.cli_suites import (
     AllowOption,
@@ -27,7 +27,9 @@ from bench.words import unknown
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 app.add_typer(cli_components.app)
+app.add_typer(cli_new.app)
 app.add_typer(cli_runs.app)
+app.add_typer(cli_explain.app)
 app.add_typer(cli_results.app)
 app.add_typer(cli_settle.app)
 app.add_typer(cli_store.app, name="store")

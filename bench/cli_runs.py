@@ -51,29 +51,20 @@ def status(
 
 def _found(laid: Plan, store: Store) -> dict[str, Any]:
     """Jobs by kind: all, done, running, failed, left; and of those that run and failed, which and why."""
-    from bench.execute.driver import look_up
     from bench.kinds import KINDS
-    from bench.store.claims import Claims
+    from bench.states import states
 
-    done = look_up(laid, store)
-    held = {name: owner for owner in Claims(store.root).living() for name in owner.jobs}
     kinds = {kind: dict.fromkeys(STATES, 0) for kind in KINDS if laid.count(kind)}
     running, failed = list[dict[str, Any]](), list[dict[str, Any]]()
-    for job in laid.jobs.values():
-        counts, name = kinds[job.kind], f"{job.kind}/{job.key}/{job.code}"
-        counts["all"] += 1
-        about = {"kind": job.kind, "key": job.key}
-        if job.id in done:
-            counts["done"] += 1
-        elif name in held and held[name].jobs[name].since:
-            counts["running"] += 1
-            owner, (since, at) = held[name], held[name].jobs[name]
+    for (kind, key), state in states(laid, store).items():
+        kinds[kind]["all"] += 1
+        kinds[kind][state.status] += 1
+        about = {"kind": kind, "key": key}
+        if owner := state.owner:
+            since, at = owner.jobs[f"{kind}/{key}/{laid.jobs[kind, key].code}"]
             running.append({**about, "host": owner.host, "pid": owner.pid, "since": since, "at": at})
-        elif failure := store.failure(job.kind, job.key, job.code):
-            counts["failed"] += 1
-            failed.append({**about, "status": failure[0], "reason": failure[1]})
-        else:
-            counts["left"] += 1
+        elif state.status == "failed":
+            failed.append({**about, "status": state.ended, "reason": state.reason})
     return {"kinds": kinds, "running": running, "failed": failed}
 
 

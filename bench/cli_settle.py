@@ -157,7 +157,10 @@ class _Run:
             keep[pairs[self.position[pairs[:, 0]] < seeds]] = True
         suite = kept(self.full, keep)
         laid = lay_out(suite, self.provenance, self.device)
-        with watcher(out, laid, Estimator(self.store), self.engine.slots) as watching, terminated_as_interrupted():
+        with (
+            watcher(out, laid, Estimator(self.store, self.device), self.engine.slots) as watching,
+            terminated_as_interrupted(),
+        ):
             done = execute(
                 laid, self.store, self.engine, watching, device=self.device, plugins=suite.tables.loaded,
                 provenance=self.provenance, limits=suite.limits,

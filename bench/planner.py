@@ -27,6 +27,8 @@ from bench.sample import SHOWN
 from bench.stages import LAW, NOTHING, STAGES, TRAINING, Stage
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from bench.suite import Suite
 
 DRAWN = ("direction", "solver")
@@ -91,6 +93,12 @@ class Plan:
     """`COLUMNS`, and score/<metric> and floor/<metric>."""
     refused: dict[int, str]
     """Cells that cannot be run, with the reason."""
+
+    def take(self, keep: NDArray[np.bool_]) -> Plan:
+        """The plan of the cells where `keep` (C,) is true, in their order; all jobs stay."""
+        left = np.flatnonzero(keep).tolist()
+        cells = {name: [column[cell] for cell in left] for name, column in self.cells.items()}
+        return Plan(self.jobs, cells, {i: self.refused[cell] for i, cell in enumerate(left) if cell in self.refused})
 
     def count(self, kind: str) -> int:
         """Number of distinct jobs of a kind."""

@@ -67,7 +67,7 @@ def work(
     store.sweep()
     laid = lay_out(suite, provenance, place, engine.machine)
     out.print(f"{suite.name}: {len(suite.cells)} cells on {place}")
-    with watcher(out, laid, Estimator(store), engine.slots) as watching, terminated_as_interrupted():
+    with watcher(out, laid, Estimator(store, place), engine.slots) as watching, terminated_as_interrupted():
         done = execute(
             laid, store, engine, watching, device=place, plugins=suite.tables.loaded, provenance=provenance,
             keep_stale=keep_stale, fail_fast=fail_fast, limits={**suite.limits, **(limits or {})},

@@ -1,8 +1,11 @@
-"""How long the missing jobs will take, from records of past ones."""
+"""How long the missing jobs will take and what memory they need, from records of past ones."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING
 
@@ -11,35 +14,107 @@ from bench.kinds import KINDS
 if TYPE_CHECKING:
     from bench.planner import Job
     from bench.store import Store
+    from bench.store.index import Past
+
+TRAINED = re.compile(r"/(\d+)x(\d+)$")
+"""How the group of a training ends: batch and steps."""
+
+
+@dataclass(frozen=True)
+class Left:
+    """What jobs will take.
+
+    seconds: of the `known` jobs, whose like was done before; rough_seconds: of the `rough` ones, by jobs that are less
+    like them; unknown: of the rest, how many of each kind. peak_mb: the most memory that a process of jobs like these
+    held, in MiB, None where none was noted.
+    """
+
+    seconds: float
+    known: int
+    rough_seconds: float
+    rough: int
+    unknown: Mapping[str, int]
+    peak_mb: float | None
 
 
 class Estimator:
-    """Median seconds of a job's group, from the store and from this run; of its kind where that is all."""
+    """Median seconds of a job's group, from the store and from this run; of its kind where that is all.
 
-    def __init__(self, store: Store) -> None:
-        self.store = store
+    device: where jobs that take a device are done, so that those done elsewhere do not count; empty: all count.
+    """
+
+    def __init__(self, store: Store, device: str = "") -> None:
+        self.store, self.device = store, device.partition(":")[0]
         self._groups: dict[str, list[float]] = {}
         self._kinds: dict[str, list[float]] = {}
 
     def learn(self, job: Job, seconds: float) -> None:
         """Note a job that ended."""
-        self._past(job.group).append(seconds)
+        self._past(job).append(seconds)
         self._kinds.setdefault(job.kind, []).append(seconds)
 
     def seconds(self, job: Job) -> float | None:
         """Expected seconds of a job on one worker, or None where nothing like it was seen."""
-        past = self._past(job.group) or self._kinds.get(job.kind)
+        past = self._past(job) or self._kinds.get(job.kind)
         return median(past) if past else None
 
     def left(self, jobs: Iterable[Job], slots: int) -> tuple[float, int]:
         """Expected seconds for these jobs on so many workers, and how many jobs it knows nothing of."""
         jobs = list(jobs)
         known = {job.group: self.seconds(job) for job in jobs}
-        parallel = sum(known[job.group] or 0.0 for job in jobs if not KINDS[job.kind].alone)
-        alone = sum(known[job.group] or 0.0 for job in jobs if KINDS[job.kind].alone)
-        return parallel / max(slots, 1) + alone, sum(known[job.group] is None for job in jobs)
+        return self._spread(jobs, known, slots), sum(known[job.group] is None for job in jobs)
 
-    def _past(self, group: str) -> list[float]:
-        if group not in self._groups:
-            self._groups[group] = self.store.seconds(group)
-        return self._groups[group]
+    def cost(self, jobs: Iterable[Job], slots: int) -> Left:
+        """The same with a rough guess where nothing like a job was seen, and with memory."""
+        jobs = list(jobs)
+        known, rough, peaks = dict[str, float | None](), dict[str, float | None](), list[float]()
+        for job in {job.group: job for job in jobs}.values():
+            known[job.group] = self.seconds(job)
+            past = self.store.past(job.group, device=self._on(job)) if job.group else []
+            past = past or ([] if known[job.group] is not None else self._like(job))
+            rough[job.group] = None if known[job.group] is not None else _guess(job, past)
+            peaks += [one.peak_mb for one in past if one.peak_mb]
+        guessed = [job for job in jobs if rough[job.group] is not None]
+        lost = Counter(job.kind for job in jobs if known[job.group] is None and rough[job.group] is None)
+        return Left(
+            self._spread(jobs, known, slots), len(jobs) - len(guessed) - lost.total(),
+            self._spread(jobs, rough, slots), len(guessed), lost, max(peaks, default=None),
+        )  # fmt: skip
+
+    def _like(self, job: Job) -> list[Past]:
+        """Past jobs of its kind: of the same net where it is done on a device, where nets do the work."""
+        if not KINDS[job.kind].on_device:
+            return self.store.past("", job.kind)
+        net = job.roles.get("net")
+        at = job.group.find(net.digest[:12]) if net else -1
+        return self.store.past(f"{job.group[: at + 12]}/", job.kind, self._on(job)) if at >= 0 else []
+
+    def _spread(self, jobs: Iterable[Job], each: Mapping[str, float | None], slots: int) -> float:
+        """Seconds of jobs on so many workers, by their groups; what must be alone comes after the rest."""
+        jobs = list(jobs)
+        parallel = sum(each[job.group] or 0.0 for job in jobs if not KINDS[job.kind].alone)
+        alone = sum(each[job.group] or 0.0 for job in jobs if KINDS[job.kind].alone)
+        return parallel / max(slots, 1) + alone
+
+    def _on(self, job: Job) -> str:
+        return self.device if KINDS[job.kind].on_device else ""
+
+    def _past(self, job: Job) -> list[float]:
+        if job.group not in self._groups:
+            self._groups[job.group] = self.store.seconds(job.group, self._on(job))
+        return self._groups[job.group]
+
+
+def _guess(job: Job, past: Iterable[Past]) -> float | None:
+    """A job's seconds by such that are somewhat like it; a training's by what they took for a point."""
+    if job.kind == "train":
+        rates = [one.seconds / size for one in past if (size := _size(one.group))]
+        return median(rates) * _size(job.group) if rates else None
+    seconds = [one.seconds for one in past]
+    return median(seconds) if seconds else None
+
+
+def _size(group: str) -> int:
+    """Points that a training sees, by its group; 0 where it does not say."""
+    found = TRAINED.search(group)
+    return int(found[1]) * int(found[2]) if found else 0

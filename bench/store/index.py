@@ -14,13 +14,15 @@ from typing import Any, NamedTuple
 from bench.errors import StoreError
 from bench.files import disk, put_aside
 
-VERSION = 2
+VERSION = 3
 WAIT_SECONDS = 30.0
 MOST = 100
+MARKS = "?, ?, ?, ?, ?, ?, ?, ?"
 SUFFIXES = ("", "-wal", "-shm", "-journal")
 
 TABLES = (
-    "CREATE TABLE entries (kind TEXT, key TEXT, code TEXT, job_group TEXT, seconds REAL, published REAL,"
+    "CREATE TABLE entries (kind TEXT, key TEXT, code TEXT, job_group TEXT, device TEXT, seconds REAL, peak_mb REAL,"
+    " published REAL,"
     " PRIMARY KEY (kind, key, code)) WITHOUT ROWID",
     "CREATE INDEX by_group ON entries (job_group, published DESC, seconds)",
 )
@@ -30,14 +32,24 @@ DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR}
 
 
 class Row(NamedTuple):
-    """What the index knows of an entry; group and seconds are None where its job does not say."""
+    """What the index knows of an entry; None where its job does not say. device: its kind alone, cpu or cuda."""
 
     kind: str
     key: str
     code: str
     group: str | None
+    device: str | None
     seconds: float | None
+    peak_mb: float | None
     published: float
+
+
+class Past(NamedTuple):
+    """A job that was done: its group, its seconds, and the largest memory of its process (MiB), if it was noted."""
+
+    group: str
+    seconds: float
+    peak_mb: float | None
 
 
 class Index:
@@ -55,20 +67,26 @@ class Index:
 
     def add(self, row: Row) -> None:
         """Enter an entry, or replace its row."""
-        self._guarded(lambda: self._execute("INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?, ?, ?)", row))
+        self._guarded(lambda: self._execute(f"INSERT OR REPLACE INTO entries VALUES ({MARKS})", row))
 
     def remove(self, kind: str, key: str, code: str) -> None:
         """Forget an entry."""
         where = "DELETE FROM entries WHERE kind = ? AND key = ? AND code = ?"
         self._guarded(lambda: self._execute(where, (kind, key, code)))
 
-    def seconds(self, group: str) -> list[float]:
-        """Seconds of this group's entries, newest first, at most 100."""
+    def past(self, begins: str, kind: str = "", device: str = "") -> list[Past]:
+        """Jobs that were done, newest first, at most 100: of this group, where it ends in "/" of those that begin so,
+        and of all where it is empty and the kind is named; of this kind, and on this kind of device, where named.
+        """
+        several = begins.endswith("/") or (not begins and bool(kind))
         query = (
-            "SELECT seconds FROM entries WHERE job_group = ? AND seconds IS NOT NULL ORDER BY published DESC LIMIT ?"
+            f"SELECT job_group, seconds, peak_mb FROM entries WHERE job_group {'>=' if several else '='} ?"
+            " AND job_group < ? AND (? = '' OR kind = ?) AND (? = '' OR device IS NULL OR device = ?)"
+            " AND seconds IS NOT NULL ORDER BY published DESC LIMIT ?"
         )
-        found: list[tuple[object]] = self._guarded(lambda: self._execute(query, (group, MOST)))
-        return [seconds for (seconds,) in found if isinstance(seconds, float) and math.isfinite(seconds)]
+        values = (begins, f"{begins}\U0010ffff", kind, kind, device, device, MOST)
+        found: list[tuple[Any, ...]] = self._guarded(lambda: self._execute(query, values))
+        return [Past(*row) for row in found if isinstance(row[1], float) and math.isfinite(row[1])]
 
     def rebuild(self) -> int:
         """Make the rows again from the files; returns how many there are."""
@@ -158,7 +176,7 @@ class Index:
             count = 0
             for row in self._rows():
                 count += 1
-                self._execute("INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?, ?, ?)", row)
+                self._execute(f"INSERT OR REPLACE INTO entries VALUES ({MARKS})", row)
             self._execute("COMMIT")
         except BaseException:
             if self._connection is not None and self._connection.in_transaction:

@@ -50,7 +50,7 @@ from bench.store.entries import (
     seal_folder,
     write_file_entry,
 )
-from bench.store.index import Index, Row
+from bench.store.index import Index, Past, Row
 from bench.store.staging import abandoned, staging_name
 
 HEX = re.compile(r"[0-9a-f]{2,64}")
@@ -324,9 +324,13 @@ class Store:
         with disk(folder, "list the folder"):
             return sorted(folder.iterdir()) if is_folder(folder) else []
 
-    def seconds(self, group: str) -> list[float]:
-        """Seconds of past jobs of this group, newest first, at most 100; for estimates."""
-        return self._index.seconds(group)
+    def seconds(self, group: str, device: str = "") -> list[float]:
+        """Seconds of past jobs of this group, newest first, at most 100; on this kind of device, where it is named."""
+        return [past.seconds for past in self._index.past(group, device=device)]
+
+    def past(self, begins: str, kind: str = "", device: str = "") -> list[Past]:
+        """Past jobs for estimates; see `Index.past`."""
+        return self._index.past(begins, kind, device)
 
     def rebuild(self) -> int:
         """Make the index again from the files; returns the number of entries."""
@@ -437,10 +441,10 @@ def _move(ready: Path, place: Path) -> bool:
 
 
 def _row(entry: Entry) -> Row:
-    group, seconds = entry.job.get("group"), entry.job.get("seconds")
-    return Row(
-        entry.kind, entry.key, entry.code,
-        group if isinstance(group, str) else None,
-        float(seconds) if isinstance(seconds, int | float) else None,
-        entry.published,
-    )  # fmt: skip
+    group, device = (text if isinstance(text := entry.job.get(name), str) else None for name in ("group", "device"))
+    seconds, peak_mb = (
+        float(number) if isinstance(number := entry.job.get(name), int | float) else None
+        for name in ("seconds", "peak_mb")
+    )
+    kind = device.partition(":")[0] if device else None
+    return Row(entry.kind, entry.key, entry.code, group, kind, seconds, peak_mb, entry.published)

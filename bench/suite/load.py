@@ -42,7 +42,7 @@ from bench.suite.profiles import NAME, NAMES, PLAIN, read_profiles
 from bench.suite.published import match, read_published
 from bench.suite.published import renumbered as kept_cells
 from bench.suite.reader import Entry, Node, as_list, as_mapping, as_record, as_text, read_yaml
-from bench.suite.selectors import Finder, NoMatch, Term, as_selector, read_selector, split_values
+from bench.suite.selectors import Finder, Term, as_selector, fitting, read_selector, typed_terms
 from bench.suite.values import Value, Values, default_value, merged, read_key, resolved
 from bench.words import hint, meant, quoted, shown, unknown
 
@@ -80,10 +80,7 @@ def load_suite(
     Raises SuiteError with every fault of the file, in any of its profiles; UsageError for a file that
     cannot be opened, a profile that it lacks and a term that fits nothing.
     """
-    for term in only:  # what can be told without a plugin is told before one runs
-        key, equals, values = term.partition("=")
-        if not (key.strip() and equals and values.strip()):
-            raise UsageError(f"--only {term}: write key=value, such as path=linear")
+    typed_terms(only)  # what can be told without a plugin is told before one runs
     file, text = (DICT, dumped(source)) if isinstance(source, Mapping) else (source, _bytes(source))
     faults = Faults(str(file))
     root = _root(text, faults)
@@ -380,20 +377,7 @@ def _whole(node: Node, least: int, most: int) -> bool:
 
 def _narrowed(suite: Suite, only: Sequence[str]) -> Suite:
     """The suite with the cells that fit every term."""
-    finder = Finder(suite.cells)
-    keep = np.ones(len(suite.cells), dtype=bool)
-    for term in only:
-        key, _, values = term.partition("=")
-        fits = np.zeros(len(suite.cells), dtype=bool)
-        for value in split_values(values):
-            try:
-                fits |= finder.typed(key.strip(), value)
-            except NoMatch as error:
-                raise UsageError(f"--only {term}: {error}") from error
-        keep &= fits
-    if not keep.any():
-        raise UsageError(f"--only {' --only '.join(only)}: no cell fits all of these at once")
-    return kept(suite, keep)
+    return kept(suite, fitting(suite.cells, only))
 
 
 def kept(suite: Suite, keep: NDArray[np.bool_]) -> Suite:

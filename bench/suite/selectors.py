@@ -6,13 +6,14 @@ name, a choice's word), a dotted parameter (`solver.steps`) or `seed`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bench.components import CHOICES, FACTORS, SETTINGS, Config
+from bench.errors import UsageError
 from bench.suite.faults import Faults, Place
 from bench.suite.model import Cells, Selector, Value, text_of
 from bench.suite.reader import Node, as_mapping, scalar
@@ -131,6 +132,39 @@ class Finder:
             example = f"{factor}.{next(iter(configs[0].values), 'steps')}"
             raise NoMatch(f"{factor} has no name to match; name a parameter, such as {example}", in_key=True)
         return [(resolved(config) or config.name is not None, _head(config)) for config in configs], cells.index[factor]
+
+
+def typed_terms(terms: Sequence[str], said: str = "--only ") -> list[tuple[str, str]]:
+    """Key and values of terms as they are typed, `path=linear`. Raises UsageError, whose words begin with `said`."""
+    found = []
+    for term in terms:
+        key, equals, values = term.partition("=")
+        if not (key.strip() and equals and values.strip()):
+            raise UsageError(f"{said}{term}: write key=value, such as path=linear")
+        found.append((key.strip(), values))
+    return found
+
+
+def fitting(cells: Cells, terms: Sequence[str], said: str = "--only ") -> Mask:
+    """Cells (C,) that fit every term as it is typed: `path=linear`, `solver.steps=10,20` (either).
+
+    What is a label as a whole is that label, commas and all. Raises UsageError, whose words begin with `said`, for a
+    term that fits none, and where no cell fits all.
+    """
+    finder = Finder(cells)
+    keep = np.ones(len(cells), dtype=bool)
+    for term, (key, values) in zip(terms, typed_terms(terms, said), strict=True):
+        label = key in cells.labels and values in cells.labels[key].cat.categories
+        fits = np.zeros(len(cells), dtype=bool)
+        for value in [values] if label else split_values(values):
+            try:
+                fits |= finder.typed(key, value)
+            except NoMatch as error:
+                raise UsageError(f"{said}{term}: {error}") from error
+        keep &= fits
+    if not keep.any():
+        raise UsageError(f"{said}{f' {said}'.join(terms)}: no cell fits all of these at once")
+    return keep
 
 
 def split_values(text: str) -> list[str]:
