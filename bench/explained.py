@@ -33,11 +33,11 @@ class Explained:
     """One combination of labels, in one seed or in several.
 
     name: the suite's and its profile's. configuration: by factor, its parameters. cells: a row per seed with the cell's
-    id, status and reason. jobs: a row per cell and job with kind, key, status (done, running, failed, left), reason,
-    seconds, code ("ok" or "stale", empty without a result), entry and log (paths, empty where there is none). values: a
-    row per cell and value with its floor and excess, nan where it has none. figures: files of the run's figures of
-    samples and losses. only: the terms that select these cells and no others; command: what runs them alone. notices:
-    what the store noticed, such as damage.
+    id, status and reason. jobs: a row per cell and job with kind, metric (of scores and floors), key, status (done,
+    running, failed, left), reason, seconds, code ("ok" or "stale", empty without a result), entry and log (paths, empty
+    where there is none). values: a row per cell and value with its floor and excess, nan where it has none. figures:
+    files of the run's figures of samples and losses. only: the terms that select these cells and no others; command:
+    what runs them alone. notices: what the store noticed, such as damage.
     """
 
     name: str
@@ -79,7 +79,8 @@ class Explained:
             took = job["seconds"]
             about = [job["status"], *([] if np.isnan(took) else [duration(took) if took >= 10 else f"{took:.2g} s"])]
             about += [f"code {job['code']}"] if job["code"] else []
-            yield f"  {job['kind']:<11} {job['key']} {', '.join(about)}{': ' if job['reason'] else ''}{job['reason']}"
+            what = " ".join(filter(None, (job["kind"], job["metric"])))
+            yield f"  {what:<11} {job['key']} {', '.join(about)}{': ' if job['reason'] else ''}{job['reason']}"
             yield from (f"    {what}: {job[what]}" for what in ("entry", "log") if job[what])
         there = self.values["value"].notna()
         for value in self.values[there].to_dict("records"):
@@ -123,7 +124,10 @@ def explained(
     done = Results({job: _outcome(state, _reason(laid, found, job)) for job, state in found.items()})
     cells = records.cells_table(one, laid, done)
     table = records.records_table(one, laid, done, cells)
-    first = {factor: configs[one.cells.index[factor][0]].values for factor, configs in one.cells.configs.items()}
+    first = {
+        factor: {name: _file_named(one, value) for name, value in configs[one.cells.index[factor][0]].values.items()}
+        for factor, configs in one.cells.configs.items()
+    }
     only = alone(suite, keep)
     return Explained(
         "-".join(filter(None, (suite.name, suite.profile))),
@@ -132,6 +136,12 @@ def explained(
         _jobs(laid, found, ids, store), _values(table, ids), _figures(results, suite), only, command(only),
         list(store.notices),
     )  # fmt: skip
+
+
+def _file_named(suite: Suite, value: Any) -> Any:
+    """A parameter's value, a file of data as the suite names it with the hash of what it holds."""
+    file = suite.tables.data.get(value) if isinstance(value, str) else None
+    return value if file is None else f"{file} ({value[:19]})"
 
 
 def alone(suite: Suite, keep: NDArray[np.bool_]) -> tuple[str, ...]:
@@ -231,21 +241,22 @@ def _jobs(laid: Plan, found: dict[JobId, State], ids: NDArray[np.int64], store: 
             needed |= dict.fromkeys(new)
             todo += new
         for job in sorted(needed, key=lambda job: order.index(job[0])):
-            state, code = found[job], laid.jobs[job].code
+            state, code, metric = found[job], laid.jobs[job].code, laid.jobs[job].carried.get("metric")
             entry, log = state.entry, store.log(*job, code)
             if entry is not None and "log.txt" in entry.files:
                 log = entry.file("log.txt")
             seconds = entry.job.get("seconds") if entry else None
             rows.append(
                 {
-                    "cell": cell, "kind": job[0], "key": job[1], "status": state.status,
+                    "cell": cell, "kind": job[0], "metric": metric.name if metric else "", "key": job[1],
+                    "status": state.status,
                     "reason": ": ".join(filter(None, (state.ended, _reason(laid, found, job)))),
                     "seconds": float("nan") if seconds is None else float(seconds),
                     "code": ("stale" if state.stale else "ok") if entry else "",
                     "entry": str(entry.place) if entry else "", "log": str(log) if log.is_file() else "",
                 }
             )  # fmt: skip
-    columns = ["cell", "kind", "key", "status", "reason", "seconds", "code", "entry", "log"]
+    columns = ["cell", "kind", "metric", "key", "status", "reason", "seconds", "code", "entry", "log"]
     return pd.DataFrame(rows, columns=columns)
 
 
