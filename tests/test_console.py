@@ -65,7 +65,9 @@ def test_all_that_the_package_prints_has_a_spelling():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("encoding", ENCODINGS)
+@pytest.mark.parametrize(
+    "encoding", ["C", *(pytest.param(each, marks=pytest.mark.long) for each in ENCODINGS if each != "C")]
+)
 def test_a_console_of_another_encoding_gets_plain_characters(ran, encoding):
     command = ["run", "s"] if encoding == "C" else ["ls", "suites"]
     out = ended(started(command, ran, ENCODINGS[encoding]), 0)[0].decode(

@@ -165,7 +165,7 @@ PATHS = {"mine": Mine}
 """
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_all_but_running_works_without_what_posix_alone_has(bench, tmp_path):
     (tmp_path / "mine.py").write_text(PLUGIN)
     (tmp_path / "own.yaml").write_text(
