@@ -1,38 +1,203 @@
-"""What the documentation says of tests is so."""
+"""What the documentation says is so: its code runs, its command lines are the command line's, its tests exist."""
 
+import contextlib
+import io
 import re
+import shlex
+import shutil
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
+from ruamel.yaml import YAML
+from typer.main import get_command
+
+import bench
+from bench import cli
+from bench.components import FACTORS, ROOMS
 
 ROOT = Path(__file__).parents[1]
-NAMED = re.compile(r"`([\w/]+\.py)(?: -k (\w+))?`(?:, `-k (\w+)`)?")
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+BLOCK = re.compile(r"(?:^<!-- (?P<mark>not run: [^\n]+|long|printed) -->\n)?^```(?P<language>\S*)\n(?P<text>.*?)^```$", re.M | re.S)
+NAMED_FILE = re.compile(r"# ([\w/-]+\.(?:py|yaml))\n")
+PLAIN = {"text", "bibtex"}
+"""Languages of what is shown and says nothing that could run."""
+
+CHEAP = {"plan", "check", "ls"}
+"""Commands that are run each time; others are parsed, and run by `make test-slow`."""
+
+BESIDE = {"cd", "git", "make", "pip", "python3", "code"}
+"""Programs other than bench that a page may call."""
 
 
-def rows():
-    """(file, part of a test's name) of every row of the table; none for a file that is one test throughout."""
-    lines = [line.split(" | ") for line in (ROOT / "docs" / "failures.md").read_text().splitlines() if " | " in line]
-    found = [match for cells in lines for match in NAMED.findall(cells[1])]
-    return [(file, word) for file, *words in found for word in [each for each in words if each] or [""]]
+class Block(NamedTuple):
+    """A fenced block: its language, its text, the mark in front of it (or none) and its line in the page."""
+
+    language: str
+    text: str
+    mark: str | None
+    line: int
+
+    @property
+    def file(self):
+        """The file that it says it is, or none."""
+        named = NAMED_FILE.match(self.text)
+        return named and named[1]
 
 
-@pytest.mark.parametrize(("file", "word"), rows())
-def test_each_fault_in_the_table_is_tried_by_a_test_that_exists(file, word):
-    names = re.findall(r"^def (test_\w+)", (ROOT / "tests" / file).read_text(), re.MULTILINE)
-    assert [name for name in names if word in name]
+def blocks(page):
+    text = page.read_text(encoding="utf-8")
+    return [
+        Block(found["language"], found["text"], found["mark"], text[: found.start("language")].count("\n") + 1)
+        for found in BLOCK.finditer(text)
+    ]
 
 
-def test_the_table_is_read():
-    assert len(rows()) > 25
+class Reader:
+    """Does what a page says, in the order of the page, in a folder that has the suites of the checkout."""
+
+    def __init__(self, page, run, *, whole):
+        self.page, self.run, self.whole = page, run, whole
+        self.names, self.printed, self.done = {"__name__": "page"}, "", 0
+
+    def read(self):
+        for block in blocks(self.page):
+            if (block.mark or "").startswith("not run") or (block.mark == "long" and not self.whole):
+                continue
+            try:
+                getattr(self, "do_" + {"console": "sh", "": "bare"}.get(block.language, block.language))(block)
+            except Exception as error:
+                raise AssertionError(f"{self.page.relative_to(ROOT)}:{block.line}: {error}") from error
+            self.done += 1
+
+    def do_python(self, block):
+        if block.file:
+            self.write(block)
+            told = self.run("check", block.file)
+            assert told.returncode == 0, told.stdout + told.stderr
+            return
+        code = compile(block.text, f"{self.page.name}:{block.line}", "exec")
+        with contextlib.redirect_stdout(io.StringIO()) as printed:
+            exec(code, self.names)
+        self.printed = printed.getvalue()
+
+    def do_yaml(self, block):
+        """A whole suite is written and planned; what is part of one is planned as part of a small one."""
+        if block.file:
+            self.write(block)
+            assert len(bench.plan(block.file).cells)
+            return
+        found = YAML(typ="safe").load(block.text)
+        suite = {"suite": "part", "question": "?", "seeds": 1, "metrics": ["wasserstein"], "base": {}}
+        suite["base"] |= {key: found.pop(key) for key in list(found) if key.split(".")[0] in FACTORS}
+        suite["base"] |= found.pop("base", {})
+        assert len(bench.plan(suite | found).cells)
+
+    def do_sh(self, block):
+        for line in block.text.replace("\\\n", " ").splitlines():
+            words = shlex.split(line.removeprefix("$ "), comments=True)
+            if words:
+                self.call(words)
+
+    def call(self, words):
+        program, *arguments = words
+        if program == "bench":
+            command = parsed(arguments)
+            if command in CHEAP or self.whole:
+                told = self.run(*arguments)
+                assert told.returncode == 0, f"{shlex.join(words)}\n{told.stdout}{told.stderr}"
+                self.printed = told.stdout
+        elif program == "make":
+            targets = re.findall(r"^([\w-]+):.*##", (ROOT / "Makefile").read_text(), re.M)
+            assert {word for word in arguments if "=" not in word} <= set(targets), words
+        else:
+            assert program in BESIDE, f"no program {program!r} is known here"
+
+    def do_text(self, block):
+        """Under the mark `printed`: what the block above prints, numbers to within 5 %."""
+        if block.mark == "printed" and self.whole:
+            said, printed = block.text.split(), self.printed.split()
+            assert [alike(one) for one in said] == [alike(one) for one in printed], self.printed
+            for one, other in zip(said, printed, strict=True):
+                if alike(one) == "number":
+                    assert float(one) == pytest.approx(float(other), rel=0.05), self.printed
+
+    def write(self, block):
+        file = Path(block.file)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(block.text, encoding="utf-8")
 
 
-def test_the_code_of_the_guide_to_python_runs_as_it_stands(tmp_path, monkeypatch, capsys):
+def alike(word):
+    return "number" if re.fullmatch(r"-?\d+\.\d+", word) else word
+
+
+def parsed(arguments):
+    """The command that these arguments call. Raises what click raises for those that the command line has not."""
+    command = get_command(cli.app)
+    context, path = command.make_context("bench", list(arguments)), []
+    while hasattr(command, "resolve_command"):
+        name, command, rest = command.resolve_command(context, [*context._protected_args, *context.args])
+        context = command.make_context(name, rest, parent=context)
+        path.append(name)
+    return " ".join(path)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    blocks = re.findall(r"^```python\n(.*?)^```", (ROOT / "docs" / "python.md").read_text(), re.MULTILINE | re.DOTALL)
-    assert len(blocks) >= 3
-    names = {"__name__": "guide"}
-    for block in blocks:
-        exec(compile(block, "docs/python.md", "exec"), names)
-    assert names["x"].shape == (1, 256, 2)
-    assert "RK4" in capsys.readouterr().out
-    assert set(names["found"].cells["status"]) == {"ok"}
+    shutil.copytree(ROOT / "suites", tmp_path / "suites")
+    return tmp_path
+
+
+def named(page):
+    return str(page.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_what_a_page_says_can_be_done(page, folder, bench):
+    reader = Reader(page, bench, whole=False)
+    reader.read()
+    assert reader.done or not any(block.mark is None for block in blocks(page))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("page", [page for page in PAGES if "<!-- long -->" in page.read_text()], ids=named)
+def test_what_a_page_says_can_be_done_to_the_end(page, folder, bench):
+    reader = Reader(page, bench, whole=True)
+    reader.read()
+    assert reader.done == sum(not (block.mark or "").startswith("not run") for block in blocks(page))
+
+
+def test_a_wrong_line_of_a_page_is_noticed(folder, tmp_path, bench):
+    """The tests above would not see anything if this one did not fail for each of these."""
+    wrong = {
+        "```sh\nbench run quick --profil smoke\n```": "--profil",
+        "```sh\nbench runn quick\n```": "runn",
+        "```sh\nbench plan nothing_of_this_name\n```": "nothing_of_this_name",
+        "```sh\nmake everything\n```": "everything",
+        "```sh\nwget something\n```": "wget",
+        "```yaml\nsolver: {name: euler, stepz: 3}\n```": "stepz",
+        "```python\nassert 1 == 2\n```": "",
+        "```python\n# broken.py\nfrom dataclasses import dataclass\n\nPATHS = {'p': int}\n```": "",
+        "```java\nint x;\n```": "java",
+    }
+    for number, (text, named) in enumerate(wrong.items()):
+        page = ROOT / "docs" / f"page{number}.md"
+        reader = Reader(_Text(page, text), bench, whole=False)
+        with pytest.raises(AssertionError, match=re.escape(named)):
+            reader.read()
+
+
+class _Text:
+    """A page that lies nowhere."""
+
+    def __init__(self, page, text):
+        self.name, self.text, self.page = page.name, text + "\n", page
+
+    def read_text(self, encoding):
+        return self.text
+
+    def relative_to(self, root):
+        return self.page.relative_to(root)
