@@ -11,11 +11,12 @@ BIN := .venv/bin
 SUM := $(shell cksum < pyproject.toml | cut -d ' ' -f 1)
 RUN := .venv/installed-$(SUM)
 DEV := .venv/installed-dev-$(SUM)
+DOCS := .venv/installed-docs-$(SUM)
 
 export OMP_WAIT_POLICY = passive
 
 .DEFAULT_GOAL := help
-.PHONY: help bench test test-slow lint micro report clean
+.PHONY: help bench test test-slow lint micro report docs clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -45,6 +46,10 @@ lint: $(DEV) ## check format, rules, types and import directions
 micro: $(DEV) ## measure the speed of the inner loops, as ratios
 	$(BIN)/pytest tests/micro --benchmark-only $(MICRO)
 
+docs: $(DOCS) ## build the documentation into build/docs
+	$(BIN)/mkdocs build --strict --quiet
+	@echo 'open build/docs/index.html'
+
 clean: ## remove the virtual environment, the store and caches; generated results stay
 	rm -rf .venv results/store .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .benchmarks
 	rm -rf build *.egg-info
@@ -57,4 +62,8 @@ $(RUN):
 
 $(DEV): $(RUN)
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev,peers,ray,slurm]'
+	@touch $@
+
+$(DOCS): $(RUN)
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[docs]'
 	@touch $@

@@ -21,9 +21,6 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").r
 
 BLOCK = re.compile(r"(?:^<!-- (?P<mark>not run: [^\n]+|long|printed) -->\n)?^```(?P<language>\S*)\n(?P<text>.*?)^```$", re.M | re.S)
 NAMED_FILE = re.compile(r"# ([\w/-]+\.(?:py|yaml))\n")
-PLAIN = {"text", "bibtex"}
-"""Languages of what is shown and says nothing that could run."""
-
 CHEAP = {"plan", "check", "ls"}
 """Commands that are run each time; others are parsed, and run by `make test-slow`."""
 
@@ -66,7 +63,9 @@ class Reader:
             if (block.mark or "").startswith("not run") or (block.mark == "long" and not self.whole):
                 continue
             try:
-                getattr(self, "do_" + {"console": "sh", "": "bare"}.get(block.language, block.language))(block)
+                do = getattr(self, f"do_{block.language.replace('console', 'sh')}", None)
+                assert do, f"a block of {block.language or 'no language'}, which nobody checks"
+                do(block)
             except Exception as error:
                 raise AssertionError(f"{self.page.relative_to(ROOT)}:{block.line}: {error}") from error
             self.done += 1
@@ -89,10 +88,9 @@ class Reader:
             assert len(bench.plan(block.file).cells)
             return
         found = YAML(typ="safe").load(block.text)
-        suite = {"suite": "part", "question": "?", "seeds": 1, "metrics": ["wasserstein"], "base": {}}
-        suite["base"] |= {key: found.pop(key) for key in list(found) if key.split(".")[0] in FACTORS}
-        suite["base"] |= found.pop("base", {})
-        assert len(bench.plan(suite | found).cells)
+        base = {key: found.pop(key) for key in list(found) if key.split(".")[0] in FACTORS}
+        suite = {"suite": "part", "question": "?", "seeds": 1, "metrics": ["wasserstein"], **found}
+        assert len(bench.plan(suite | ({"base": base} if base else {})).cells)
 
     def do_sh(self, block):
         for line in block.text.replace("\\\n", " ").splitlines():
@@ -170,6 +168,24 @@ def test_what_a_page_says_can_be_done_to_the_end(page, folder, bench):
     assert reader.done == sum(not (block.mark or "").startswith("not run") for block in blocks(page))
 
 
+BROKEN = """
+from dataclasses import dataclass
+
+from bench.paths import Linear
+
+
+@dataclass(frozen=True)
+class Wrong(Linear):
+    'Not the derivative.'
+
+    def d_alpha(self, t):
+        return 2 * t
+
+
+PATHS = {"wrong": Wrong}
+"""
+
+
 def test_a_wrong_line_of_a_page_is_noticed(folder, tmp_path, bench):
     """The tests above would not see anything if this one did not fail for each of these."""
     wrong = {
@@ -179,9 +195,11 @@ def test_a_wrong_line_of_a_page_is_noticed(folder, tmp_path, bench):
         "```sh\nmake everything\n```": "everything",
         "```sh\nwget something\n```": "wget",
         "```yaml\nsolver: {name: euler, stepz: 3}\n```": "stepz",
-        "```python\nassert 1 == 2\n```": "",
-        "```python\n# broken.py\nfrom dataclasses import dataclass\n\nPATHS = {'p': int}\n```": "",
+        "```python\nassert 1 == 2, 'unequal'\n```": "unequal",
+        "```python\n# broken.py\nPATHS = {'p': int}\n```": "int",
+        "```python\n# broken.py\n{}\n```".format(BROKEN): "d_alpha",
         "```java\nint x;\n```": "java",
+        "```\nbench plan quick\n```": "no language",
     }
     for number, (text, named) in enumerate(wrong.items()):
         page = ROOT / "docs" / f"page{number}.md"
