@@ -14,7 +14,7 @@ from typer.main import get_command
 
 import bench
 from bench import cli
-from bench.components import FACTORS, ROOMS
+from bench.components import FACTORS
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -166,6 +166,26 @@ def test_what_a_page_says_can_be_done_to_the_end(page, folder, bench):
     reader = Reader(page, bench, whole=True)
     reader.read()
     assert reader.done == sum(not (block.mark or "").startswith("not run") for block in blocks(page))
+
+
+@pytest.mark.long
+def test_the_notebook_on_own_data_ends_as_it_is_shown(tmp_path):
+    """Executed anew it has the outputs that are stored, as far as these are words; those of a run are its verdict."""
+    nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
+    file = ROOT / "docs" / "own_data.ipynb"
+    assert file.stat().st_size < 400_000
+    stored, anew = (nbformat.read(file, as_version=4) for _ in range(2))
+    nbclient.NotebookClient(anew, timeout=600, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    shown, again = (
+        [list(output.data) for cell in book.cells for output in cell.get("outputs", []) if "data" in output]
+        for book in (stored, anew)
+    )
+    assert shown == again
+    for book in (stored, anew):
+        said = str(book)
+        assert "Supported: the W2" in said
+        assert "image/svg+xml" in said and "image/webp" in said
+        assert "'output_type': 'error'" not in said and str(Path.home()) not in said
 
 
 BROKEN = """
