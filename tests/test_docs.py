@@ -5,6 +5,9 @@ import io
 import re
 import shlex
 import shutil
+import subprocess
+import sys
+import tomllib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,13 +22,18 @@ from bench.components import FACTORS
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
-BLOCK = re.compile(r"(?:^<!-- (?P<mark>not run: [^\n]+|long|printed) -->\n)?^```(?P<language>\S*)\n(?P<text>.*?)^```$", re.M | re.S)
+BLOCK = re.compile(
+    r"(?:^<!-- (?P<mark>not run: [^\n]+|long|printed) -->\n)?^```(?P<language>\S*)\n(?P<text>.*?)^```$", re.M | re.S
+)
 NAMED_FILE = re.compile(r"# ([\w/-]+\.(?:py|yaml))\n")
 CHEAP = {"plan", "check", "ls"}
 """Commands that are run each time; others are parsed, and run by `make test-slow`."""
 
-BESIDE = {"cd", "git", "make", "pip", "python3", "code"}
-"""Programs other than bench that a page may call."""
+LINK = re.compile(r"(?<!`)\]\((?!https?:|#)([^)#\s]+)")
+"""Where a link of a page leads, within the checkout."""
+
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 
 class Block(NamedTuple):
@@ -63,8 +71,9 @@ class Reader:
             if (block.mark or "").startswith("not run") or (block.mark == "long" and not self.whole):
                 continue
             try:
-                do = getattr(self, f"do_{block.language.replace('console', 'sh')}", None)
-                assert do, f"a block of {block.language or 'no language'}, which nobody checks"
+                language = {"": "sh", "console": "sh"}.get(block.language, block.language)
+                do = getattr(self, f"do_{language}", None)
+                assert do, f"a block of {language}, which nobody checks"
                 do(block)
             except Exception as error:
                 raise AssertionError(f"{self.page.relative_to(ROOT)}:{block.line}: {error}") from error
@@ -109,8 +118,13 @@ class Reader:
         elif program == "make":
             targets = re.findall(r"^([\w-]+):.*##", (ROOT / "Makefile").read_text(), re.M)
             assert {word for word in arguments if "=" not in word} <= set(targets), words
+        elif program == "pip":
+            (package,) = [word for word in arguments if word not in ("install", "-e")]
+            name, extras = re.fullmatch(r"([\w.-]+?)(?:\[([\w,]+)\])?", package).groups()
+            assert name in (".", PROJECT["name"]), words
+            assert set((extras or "").split(",")) <= {"", *PROJECT["optional-dependencies"]}, words
         else:
-            assert program in BESIDE, f"no program {program!r} is known here"
+            raise AssertionError(f"no program {program!r} is known here")
 
     def do_text(self, block):
         """Under the mark `printed`: what the block above prints, numbers to within 5 %."""
@@ -168,6 +182,34 @@ def test_what_a_page_says_can_be_done_to_the_end(page, folder, bench):
     assert reader.done == sum(not (block.mark or "").startswith("not run") for block in blocks(page))
 
 
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_the_links_of_a_page_lead_somewhere(page):
+    links = LINK.findall(page.read_text(encoding="utf-8"))
+    assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def test_every_page_is_in_the_built_documentation():
+    pages = {str(page.relative_to(ROOT / "docs")) for page in PAGES if "docs" in page.parts}
+    assert pages == set(re.findall(r": (\S+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE))
+
+
+@pytest.mark.long
+def test_the_documentation_builds_without_a_warning(tmp_path):
+    pytest.importorskip("material")
+    done = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", tmp_path / "site"],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    reference = (tmp_path / "site" / "api.html").read_text()
+    assert 'id="bench.api.run"' in reference
+    assert 'id="bench.interfaces.Path"' in reference
+    fetched = re.findall(
+        r"""(?:<link[^>]+href|src)=["'](https?://[^"']+)""", (tmp_path / "site" / "index.html").read_text()
+    )
+    assert fetched == []
+
+
 @pytest.mark.long
 def test_the_notebook_on_own_data_ends_as_it_is_shown(tmp_path):
     """Executed anew it has the outputs that are stored, as far as these are words; those of a run are its verdict."""
@@ -184,8 +226,10 @@ def test_the_notebook_on_own_data_ends_as_it_is_shown(tmp_path):
     for book in (stored, anew):
         said = str(book)
         assert "Supported: the W2" in said
-        assert "image/svg+xml" in said and "image/webp" in said
-        assert "'output_type': 'error'" not in said and str(Path.home()) not in said
+        assert "image/svg+xml" in said
+        assert "image/webp" in said
+        assert "'output_type': 'error'" not in said
+        assert str(Path.home()) not in said
 
 
 BROKEN = """
@@ -214,12 +258,13 @@ def test_a_wrong_line_of_a_page_is_noticed(folder, tmp_path, bench):
         "```sh\nbench plan nothing_of_this_name\n```": "nothing_of_this_name",
         "```sh\nmake everything\n```": "everything",
         "```sh\nwget something\n```": "wget",
+        "```sh\npip install flowmatch-bench[rayy]\n```": "rayy",
         "```yaml\nsolver: {name: euler, stepz: 3}\n```": "stepz",
         "```python\nassert 1 == 2, 'unequal'\n```": "unequal",
         "```python\n# broken.py\nPATHS = {'p': int}\n```": "int",
-        "```python\n# broken.py\n{}\n```".format(BROKEN): "d_alpha",
+        f"```python\n# broken.py\n{BROKEN}\n```": "d_alpha",
         "```java\nint x;\n```": "java",
-        "```\nbench plan quick\n```": "no language",
+        "```\nbench plan --quickly quick\n```": "--quickly",
     }
     for number, (text, named) in enumerate(wrong.items()):
         page = ROOT / "docs" / f"page{number}.md"
