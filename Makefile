@@ -47,7 +47,7 @@ micro: $(DEV) ## measure the speed of the inner loops, as ratios
 	$(BIN)/pytest tests/micro --benchmark-only $(MICRO)
 
 docs: $(DOCS) ## build the documentation into build/docs
-	$(BIN)/mkdocs build --strict --quiet
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	@echo 'open build/docs/index.html'
 
 clean: ## remove the virtual environment, the store and caches; generated results stay

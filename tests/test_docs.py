@@ -218,18 +218,17 @@ def test_the_notebook_on_own_data_ends_as_it_is_shown(tmp_path):
     assert file.stat().st_size < 400_000
     stored, anew = (nbformat.read(file, as_version=4) for _ in range(2))
     nbclient.NotebookClient(anew, timeout=600, resources={"metadata": {"path": str(tmp_path)}}).execute()
-    shown, again = (
-        [list(output.data) for cell in book.cells for output in cell.get("outputs", []) if "data" in output]
-        for book in (stored, anew)
-    )
-    assert shown == again
-    for book in (stored, anew):
-        said = str(book)
-        assert "Supported: the W2" in said
-        assert "image/svg+xml" in said
-        assert "image/webp" in said
-        assert "'output_type': 'error'" not in said
-        assert str(Path.home()) not in said
+    assert shown(stored) == shown(anew)
+    assert "Supported: the W2" in shown(anew)[2]
+    assert str(Path.home()) not in str(stored)
+
+
+def shown(book):
+    """Of each output its forms and, up to the first number that a run measures, its words."""
+    outputs = [output for cell in book.cells for output in cell.get("outputs", [])]
+    assert all(output.output_type in ("execute_result", "stream") for output in outputs)
+    plain = [(output.get("data", {}), output.get("data", {}).get("text/plain", "")) for output in outputs]
+    return [f"{sorted(data)} {re.split(r'[-0-9]+[.]', text)[0]}" for data, text in plain]
 
 
 BROKEN = """
