@@ -26,7 +26,7 @@ BLOCK = re.compile(
     r"(?:^<!-- (?P<mark>not run: [^\n]+|long|printed) -->\n)?^```(?P<language>\S*)\n(?P<text>.*?)^```$", re.M | re.S
 )
 NAMED_FILE = re.compile(r"# ([\w/-]+\.(?:py|yaml))\n")
-CHEAP = {"plan", "check", "ls"}
+CHEAP = {"plan", "check", "ls", "new"}
 """Commands that are run each time; others are parsed, and run by `make test-slow`."""
 
 LINK = re.compile(r"(?<!`)\]\((?!https?:|#)([^)#\s]+)")
