@@ -16,7 +16,7 @@ DOCS := .venv/installed-docs-$(SUM)
 export OMP_WAIT_POLICY = passive
 
 .DEFAULT_GOAL := help
-.PHONY: help bench test test-slow lint micro report docs clean
+.PHONY: help bench test test-slow lint micro report docs notebook clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -49,6 +49,12 @@ micro: $(DEV) ## measure the speed of the inner loops, as ratios
 docs: $(DOCS) ## build the documentation into build/docs
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	@echo 'open build/docs/index.html'
+
+notebook: $(DEV) ## execute docs/own_data.ipynb anew
+	rm -rf build/notebook && mkdir -p build/notebook
+	$(BIN)/python -c "import nbclient, nbformat; file, where = 'docs/own_data.ipynb', {'metadata': {'path': 'build/notebook'}}; \
+	  book = nbformat.read(file, 4); nbclient.NotebookClient(book, record_timing=False, resources=where).execute(); \
+	  nbformat.write(book, file)"
 
 clean: ## remove the virtual environment, the store and caches; generated results stay
 	rm -rf .venv results/store .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .benchmarks

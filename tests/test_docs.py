@@ -193,6 +193,12 @@ def test_every_page_is_in_the_built_documentation():
     assert pages == set(re.findall(r": (\S+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE))
 
 
+def test_what_is_cited_is_this_version_of_this_project():
+    cited = YAML(typ="safe").load((ROOT / "CITATION.cff").read_text())
+    assert (cited["title"], cited["version"]) == (PROJECT["name"], bench.__version__)
+    assert (cited["license"], cited["authors"]) == (PROJECT["license"], [{"name": f"The {PROJECT['name']} authors"}])
+
+
 @pytest.mark.long
 def test_the_documentation_builds_without_a_warning(tmp_path):
     pytest.importorskip("material")
