@@ -43,6 +43,7 @@ def warnings(suite: Suite, laid: Plan, found: Mapping[JobId, Outcome], results: 
         *narrow_margins(suite, laid, found, results),
         *confounded(suite),
         *without_value(suite, laid),
+        *even_starts(suite),
     ]
 
 
@@ -58,6 +59,21 @@ def fixed_answers(suite: Suite, fixed: list[str]) -> Iterator[str]:
                 f"{', '.join(apart)} changes nothing that {claim.metric} of these cells depends on; compare cells that "
                 "differ in something that it does, or drop the claim"
             )
+
+
+def even_starts(suite: Suite) -> Iterator[str]:
+    """Data with a held-out part whose samples start more evenly than at random: their floor is of random rows."""
+    build, cells = suite.tables.build, suite.cells
+    for number, dataset in enumerate(cells.configs["dataset"]):
+        law = build(dataset)
+        here = cells.index["dataset"] == number
+        settings = {build(cells.configs["sampling"][i]).start for i in np.unique(cells.index["sampling"][here])}
+        if law.judge is not law and settings != {"independent"}:
+            yield (
+                f"dataset {dataset.name}: samples start from quasi-random noise, which is more even than the rows of a "
+                "file that their floor is made of, so that scores may lie below it; write `sampling: {start: independent}`"
+            )
+            return
 
 
 def few_seeds(suite: Suite, laid: Plan, fixed: list[str]) -> Iterator[str]:

@@ -174,3 +174,12 @@ def test_times_of_another_device_are_no_past_of_this_one(ran):
     )
     assert dict(there.unknown) == {}
     assert set(elsewhere.unknown) == {kind for kind, _ in laid.jobs if KINDS[kind].on_device}
+
+
+def test_even_starts_are_warned_of_where_the_floor_is_of_a_files_rows(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    np.save("points.npy", np.random.default_rng(0).normal(size=(60, 2)))
+    base = {**SUITE["base"], "dataset": {"name": "points", "file": "points.npy"}}
+    (said,) = warned(changed(base=base), tmp_path)
+    assert "scores may lie below it; write `sampling: {start: independent}`" in said
+    assert warned(changed(base={**base, "sampling": {"n": 32, "start": "independent"}}), tmp_path) == []
