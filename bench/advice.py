@@ -70,8 +70,8 @@ def even_starts(suite: Suite) -> Iterator[str]:
         settings = {build(cells.configs["sampling"][i]).start for i in np.unique(cells.index["sampling"][here])}
         if law.judge is not law and settings != {"independent"}:
             yield (
-                f"dataset {dataset.name}: samples start from quasi-random noise, which is more even than the rows of a "
-                "file that their floor is made of, so that scores may lie below it; write `sampling: {start: independent}`"
+                f"dataset {dataset.name}: samples start from quasi-random noise, which is more even than the rows "
+                "that their floor is made of, so that scores may lie below it; write `sampling: {start: independent}`"
             )
             return
 
