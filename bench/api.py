@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import EngineError, StoreError, UsageError
-from bench.words import unknown
+from bench.words import shown, unknown
 
 if TYPE_CHECKING:
     import numpy as np
@@ -241,7 +241,7 @@ def run(
     device: str = "auto",
     results: str | Path = "results",
     seeds: int | Sequence[int] | None = None,
-    only: Sequence[str] = (),
+    only: str | Sequence[str] = (),
     workers: int | None = None,
     keep_stale: bool = False,
     fail_fast: bool = False,
@@ -265,7 +265,7 @@ def run(
     from bench.work import work
 
     out, err = Plain(quiet=quiet), Plain(quiet=quiet, stderr=True)
-    engine = LocalEngine(workers)
+    engine = LocalEngine(_asked_workers(workers))
     engine.warm_up()
     found = load_asked(suite, profile, only, allow_plugins, err, seeds)
     asked = limits_asked(limits or {}, "limits[{!r}]".format)
@@ -286,7 +286,7 @@ def plan(
     profile: str | None = None,
     results: str | Path = "results",
     seeds: int | Sequence[int] | None = None,
-    only: Sequence[str] = (),
+    only: str | Sequence[str] = (),
     workers: int | None = None,
     allow_plugins: Sequence[str | Path] = (),
 ) -> Planned:
@@ -343,7 +343,7 @@ def compare(now: Run | str | Path, before: Run | str | Path) -> Comparison:
 def load_asked(
     suite: Asked,
     profile: str | None,
-    only: Sequence[str],
+    only: str | Sequence[str],
     allow: Sequence[str | Path],
     err: Console,
     seeds: int | Sequence[int] | None = None,
@@ -352,9 +352,23 @@ def load_asked(
     from bench.shipped import suite_file
     from bench.suite import load_suite
 
+    if not isinstance(suite, str | Path | Mapping):
+        raise UsageError(f"a suite is a file, a name or a dict, not {shown(suite)}")
+    if isinstance(seeds, int) and seeds < 1:
+        raise UsageError(f"seeds={seeds}: give a number of seeds from 1 on, or a list of seeds")
     source = suite_file(suite) if isinstance(suite, str | Path) else suite
     listed = list(range(seeds)) if isinstance(seeds, int) else seeds
-    return load_suite(source, profile, tuple(only), tuple(allow), err.print, listed)
+    return load_suite(source, profile, _terms(only), tuple(allow), err.print, listed)
+
+
+def _terms(only: str | Sequence[str]) -> tuple[str, ...]:
+    return (only,) if isinstance(only, str) else tuple(only)
+
+
+def _asked_workers(workers: int | None) -> int | None:
+    if workers is not None and workers < 1:
+        raise UsageError(f"workers={workers}: give a number of processes from 1 on, or leave it out")
+    return workers
 
 
 def planned(suite: Suite, results: Path, workers: int | None) -> Planned:
@@ -367,7 +381,7 @@ def planned(suite: Suite, results: Path, workers: int | None) -> Planned:
     from bench.kinds import KINDS
     from bench.work import device_named, lay_out, provenance_here, store_of
 
-    store, device, slots = store_of(results), device_named("auto"), workers or LocalEngine().slots
+    store, device, slots = store_of(results), device_named("auto"), LocalEngine(_asked_workers(workers)).slots
     laid = lay_out(suite, provenance_here(), device)
     found = look_up(laid, store)
     missing = [job for job in laid.jobs.values() if job.id not in found]
@@ -381,12 +395,15 @@ def planned(suite: Suite, results: Path, workers: int | None) -> Planned:
     )  # fmt: skip
 
 
-def _command(suite: Asked, profile: str | None, only: Sequence[str], seeds: int | Sequence[int] | None) -> str:
+def _command(suite: Asked, profile: str | None, only: str | Sequence[str], seeds: int | Sequence[int] | None) -> str:
     """What runs this again: the command line's words where it has them."""
     if isinstance(suite, str | Path) and seeds is None:
-        options = [*(("--profile", profile) if profile else ()), *(word for term in only for word in ("--only", term))]
+        options = [
+            *(("--profile", profile) if profile else ()),
+            *(word for term in _terms(only) for word in ("--only", term)),
+        ]
         return shlex.join(["bench", "run", str(suite), *options])
     named = repr(str(suite)) if isinstance(suite, str | Path) else "{...}"
-    asked = {"profile": profile, "only": list(only) or None, "seeds": seeds}
+    asked = {"profile": profile, "only": list(_terms(only)) or None, "seeds": seeds}
     given = "".join(f", {name}={value!r}" for name, value in asked.items() if value is not None)
     return f"bench.run({named}{given})  # in Python"

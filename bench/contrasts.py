@@ -32,7 +32,8 @@ class Difference:
     `by_seed` has a value for each seed that has a pair at all (index: seed; nan where a number is lacking), and so has
     each data set's in `by_dataset`, by label, where both sides of every pair are of one data set. `pairs` is the number
     of contrasts averaged within a seed (the most of any seed); `note` says what kept seeds out. `lost` counts the seeds
-    in which only the claim's side lacks a number, and those in which only the other side does.
+    in which only the claim's side lacks a number, and those in which only the other side does. `levels`: the means of
+    the two sides' own numbers over the seeds that count, nan of an excess, which is contrasted by its square.
     """
 
     by_seed: pd.Series[float]
@@ -42,6 +43,7 @@ class Difference:
     note: str
     by_dataset: Mapping[str, pd.Series[float]] = field(default_factory=dict)
     lost: tuple[int, int] = (0, 0)
+    levels: tuple[float, float] = (math.nan, math.nan)
 
     @property
     def values(self) -> Floats:
@@ -113,7 +115,8 @@ def claim_difference(records: pd.DataFrame, claim: Mapping[str, Any], axes: Sequ
     labels = [label for label in dict.fromkeys(pairs["dataset"]) if label]
     by_dataset = {} if (pairs["dataset"] == "").any() else {x: _whole(pairs[pairs["dataset"] == x]) for x in labels}
     most = int(pairs.groupby("seed").size().max()) if len(pairs) else 0
-    return Difference(by_seed, most, direction, unit, note, by_dataset, alone)
+    levels = (math.nan, math.nan) if is_excess(claim["metric"]) else _levels(pairs.assign(a=a, b=b), by_seed)
+    return Difference(by_seed, most, direction, unit, note, by_dataset, alone, levels)
 
 
 def asked_share(claim: Mapping[str, Any], direction: str) -> float:
@@ -126,6 +129,12 @@ def _whole(pairs: pd.DataFrame) -> pd.Series[float]:
     """Mean gain of each seed, nan where any of its pairs has none."""
     found = pairs.groupby("seed")["gain"].agg(["mean", "count", "size"])
     return found["mean"].where(found["count"] == found["size"]).astype(float)
+
+
+def _levels(pairs: pd.DataFrame, by_seed: pd.Series[float]) -> tuple[float, float]:
+    """Means of both sides' numbers within each seed that counts, and then over these."""
+    means = pairs.groupby("seed")[["a", "b"]].mean().loc[by_seed.dropna().index].mean()
+    return float(means["a"]), float(means["b"])
 
 
 def _datasets(pairs: pd.DataFrame, cells: pd.DataFrame, axes: Sequence[str]) -> list[str]:

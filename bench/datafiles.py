@@ -15,7 +15,7 @@ import hashlib
 import os
 import re
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,7 +29,8 @@ NAME = re.compile(r"sha256:[0-9a-f]{64}")
 MOST_FILES = 1_000_000
 """Files that a folder of data may hold."""
 
-_PLACES: dict[str, Path] = {}
+PLACES: dict[str, Path] = {}
+"""Where contents lie, as far as this process knows; who gives a job to a worker adds to it."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ def named(path: Path, *, folder: bool = False) -> str:
     else:
         digest = _sum(path)
     name = f"sha256:{digest}"
-    _PLACES[name] = path.absolute()
+    PLACES[name] = path.absolute()
     return name
 
 
@@ -76,15 +77,10 @@ def files_below(folder: Path) -> list[Path]:
     return found
 
 
-def note(places: Mapping[str, str]) -> None:
-    """Learn where contents lie."""
-    _PLACES.update({name: Path(place) for name, place in places.items()})
-
-
 def held(texts: Iterable[str]) -> dict[str, str]:
     """The contents that configurations name, with where each lies as far as it is known."""
     names = {name for text in texts for name in NAME.findall(text)}
-    return {name: str(_PLACES[name]) for name in sorted(names) if name in _PLACES}
+    return {name: str(PLACES[name]) for name in sorted(names) if name in PLACES}
 
 
 def content_of(name: str) -> str:
@@ -104,9 +100,9 @@ def file_of(name: str) -> Path:
     """
     if not NAME.fullmatch(name):
         return Path(name)
-    if name not in _PLACES:
+    if name not in PLACES:
         raise JobError(f"{name}: no file with this content is known here; run the suite again where its data lie")
-    return _checked(name, _PLACES[name])
+    return _checked(name, PLACES[name])
 
 
 @functools.cache

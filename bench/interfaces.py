@@ -422,7 +422,7 @@ class Given:
     times: Floats | None = None
     start: Floats | None = None
     start_scale: float | None = None
-    units: tuple[tuple[float, ...], ...] = ()
+    units: tuple[tuple[float, ...], ...] | None = None
     floor: Floats | None = None
     law: Dataset | None = None
     training: Floats | None = None

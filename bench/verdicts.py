@@ -48,6 +48,12 @@ LEADS = {
 }
 """How an answer names each verdict, in its order."""
 
+LEADS_WITH_MARGIN = {"refuted": "Refuted, a difference beyond the margin"}
+"""The same of claims with a margin, where it is another thing."""
+
+MANY, NAMED = 5, 2
+"""Of more claims than MANY an answer names so many of each verdict, and counts the others."""
+
 
 def answer(results: Results) -> str:
     """One or two sentences: which claims have which verdict; without claims, what matters most in the grid, said to be
@@ -58,9 +64,14 @@ def answer(results: Results) -> str:
         return _first_look(results)
     if len(table) == 1:
         return str(table["answer"].iloc[0]) + "."
-    named = {verdict: table.loc[table["verdict"] == verdict, "claim"].tolist() for verdict in LEADS}
-    found = {verdict: claims for verdict, claims in named.items() if claims}
-    lists = [f"{LEADS[verdict]}: {_and([f'“{claim}”' for claim in claims])}." for verdict, claims in found.items()]
+    leads = [LEADS_WITH_MARGIN.get(verdict, LEADS[verdict]) if margin else LEADS[verdict]
+             for verdict, margin in zip(table["verdict"], table["margin"].notna(), strict=True)]  # fmt: skip
+    lists = []
+    for lead in dict.fromkeys((*LEADS.values(), *LEADS_WITH_MARGIN.values())):
+        claims = [f"“{claim}”" for claim, of in zip(table["claim"], leads, strict=True) if of == lead]
+        if len(table) > MANY and len(claims) > NAMED + 1:
+            claims = [*claims[:NAMED], f"{len(claims) - NAMED} more"]
+        lists += [f"{lead}: {_and(claims)}."] if claims else []
     return " ".join(lists)
 
 
@@ -257,10 +268,23 @@ def contrast_words(claim: Mapping[str, Any], found: Difference) -> str:
 
 
 def effect_words(found: Difference, metric: str) -> str:
-    """A claim's effect for a table: of which metric, its mean and interval, or its two clusters, with the unit."""
-    inside = found.interval
-    text = cluster_words(found.values) or round_to_interval(inside.mean, inside.half_width)
-    return f"{short(metric)} {text} {found.unit}".rstrip()
+    """A claim's effect for a table: by how much its side does better or worse, and the numbers of both sides.
+
+    Of seeds in two clusters, these; of an excess, whose squares are contrasted, no sides' numbers.
+    """
+    inside, name = found.interval, short(metric)
+    if apart := cluster_words(found.values):
+        return f"{name} {apart} {found.unit}".rstrip()
+    if not math.isfinite(inside.mean):
+        return "–"
+    word = "better" if inside.mean >= 0 else "worse"
+    text = f"{name} {word} by {round_to_interval(abs(inside.mean), inside.half_width)} {found.unit}".rstrip()
+    half = inside.half_width if inside.half_width > 0 else abs(inside.mean)
+    if not math.isfinite(half) or half == 0 or not all(map(math.isfinite, found.levels)):
+        return text
+    places = min(max(0, -math.floor(math.log10(half))), 6)
+    own, other = (f"{level:.{places}f}" for level in found.levels)
+    return f"{text} ({own} against {other})"
 
 
 def note(found: Difference) -> str:

@@ -123,6 +123,22 @@ def test_mistakes_raise_the_command_lines_words(place):
         bench.load(place / "nowhere")
 
 
+@pytest.mark.parametrize(
+    ("suite", "options", "words"),
+    [
+        (5, {}, "a suite is a file, a name or a dict, not 5"),
+        (SUITE, {"seeds": -1}, "seeds=-1: give a number of seeds from 1 on"),
+        (SUITE, {"workers": 0}, "workers=0: give a number of processes from 1 on"),
+        (SUITE, {"only": "solver=zz"}, "--only solver=zz: "),
+    ],
+)
+def test_wrong_arguments_are_refused_in_words(place, suite, options, words):
+    for asked in (bench.run, bench.plan):
+        with pytest.raises(UsageError, match=re.escape(words)):
+            asked(suite, results=place / "wrong", **options)
+    assert not (place / "wrong" / "tiny").exists()
+
+
 def test_what_a_run_lacks_is_said(ran):
     with pytest.raises(UsageError, match="no cell 7; its cells are 0 to 3"):
         ran.samples(7)

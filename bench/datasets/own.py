@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import torch
-from annotated_types import Ge, Gt, Lt
+from annotated_types import Ge, Gt, Le, Lt
 from torch import Tensor
 
 from bench.datafiles import DataFile
@@ -42,6 +42,11 @@ def _split(file: Path, n: int, fraction: float, number: int) -> tuple[NDArray[np
     return np.sort(order[held:]), np.sort(order[:held])
 
 
+def _refuse_same(file: str, test: str | None) -> None:
+    if test == file:
+        raise ValueError("`test` holds what `file` does, so that samples would be scored against what nets train on")
+
+
 @dataclass(frozen=True)
 class Points(Dataset):
     """Points of your own out of a file, (N, d) in any dimension d: .npy, .npz, .csv, .tsv or .parquet.
@@ -66,10 +71,11 @@ class Points(Dataset):
 
     def __post_init__(self) -> None:
         """Refuse what cannot be trained on, with its place and a remedy. Raises ValueError."""
+        _refuse_same(self.file, self.test)
         train, held = self._parts
         for part in (train, held):
             if part.shape[1] != train.shape[1] or part.shape[1] == 0:
-                raise ValueError(f"the file has {train.shape[1]} columns and the test file {part.shape[1]}")
+                raise ValueError(f"`file` has {train.shape[1]} columns and `test` {part.shape[1]}; give both the same")
             if len(part) < FEW:
                 raise ValueError(f"{len(part)} points are too few; give {FEW} or more")
         constant = np.flatnonzero(train.max(0) == train.min(0))
@@ -230,12 +236,13 @@ class OwnPictures(Pictures):
     labels: str | None = None
     held_out: Annotated[float, Gt(0), Lt(1)] = 0.2
     split: Annotated[int, Ge(0)] = 0
-    side: Annotated[int, Ge(4)] | None = None
+    side: Annotated[int, Ge(4), Le(1024)] | None = None
 
     images: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         """Refuse what cannot be trained on, with its place and a remedy. Raises ValueError."""
+        _refuse_same(self.file, self.test)
         (train, _), (test, _) = self.pictures("train"), self.pictures("test")
         if train.shape[1:] != test.shape[1:]:
             raise ValueError(

@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import secrets
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ from bench.datafiles import content_of, file_of, files_below
 from bench.datasets.idx import cache_root
 
 if TYPE_CHECKING:
+    import pandas as pd
     from numpy.typing import NDArray
 
     from bench.interfaces import Floats
@@ -118,9 +120,20 @@ def table(path: Path, key: str | None, labels: str | int | None) -> tuple[Floats
             f"{path}: row {row + 1}, column {column + 1} is {points[row, column]}, as are {len(bad) - 1} others; "
             "leave such rows out"
         )
-    if classes is not None and classes.shape != (len(points),):
-        raise ValueError(f"{path}: {len(points)} points and labels of shape {classes.shape}; give one label a point")
+    if classes is not None:
+        _check_labels(path, classes, len(points))
     return points, None if classes is None else _as_classes(classes)
+
+
+def _check_labels(path: Path, labels: Array, count: int) -> None:
+    """Raise ValueError where there is not one label for each row."""
+    if labels.shape != (count,):
+        raise ValueError(f"{path}: {count} rows and labels of shape {labels.shape}; give one label a row")
+    import pandas as pd
+
+    lost = np.flatnonzero(pd.isna(labels))
+    if len(lost):
+        raise ValueError(f"{path}: row {lost[0] + 1} has no label, as have {len(lost) - 1} others; leave such rows out")
 
 
 def _as_classes(labels: Array) -> Labels:
@@ -136,19 +149,18 @@ def _columns(path: Path, suffix: str, key: str | None, labels: str | int | None)
     if key is not None:
         raise ValueError(f"{path}: `key` names an array of an .npz file, and this is none; leave it out")
     try:
-        if suffix == ".parquet":
-            frame = pd.read_parquet(path)
-        else:
-            head = pd.read_csv(path, sep=SEPARATORS[suffix], header=None, nrows=1)
-            plain = all(pd.api.types.is_number(value) for value in head.iloc[0])
-            frame = pd.read_csv(path, sep=SEPARATORS[suffix], header=None if plain else 0, skipinitialspace=True)
+        frame = pd.read_parquet(path) if suffix == ".parquet" else _separated(path, SEPARATORS[suffix])
     except ImportError as error:
         raise ValueError(
             f"{path}: pandas cannot read it here ({error}); pip install pyarrow, or save it as .npy"
         ) from error
-    except Exception as error:  # a parser's own, of many kinds
+    except ValueError as error:  # a decoder's and the parsers' own among them
         said = " ".join(str(error).split())[:200]
-        raise ValueError(f"{path}: cannot be read as a table ({said}); let every row have as many columns") from error
+        raise ValueError(f"{path}: cannot be read as a table ({said}); {_remedy(error)}") from error
+    except Exception as error:  # pyarrow's own
+        raise ValueError(f"{path}: damaged ({type(error).__name__}: {error}); save it anew") from error
+    if frame.empty:
+        raise ValueError(f"{path}: holds no rows; give {path.name} a row a point")
     classes = None
     if labels is not None:
         by_number = isinstance(labels, int) and -len(frame.columns) <= labels < len(frame.columns)
@@ -158,6 +170,11 @@ def _columns(path: Path, suffix: str, key: str | None, labels: str | int | None)
             known = ", ".join(map(str, frame.columns[:20]))
             raise ValueError(f"{path}: no column {labels!r} for the labels; there are {known}")
         classes = frame.pop(str(column)).to_numpy()
+    if len(frame.columns) == 1 and (found := [sign for sign in ";\t|" if sign in str(frame.columns[0])]):
+        raise ValueError(
+            f"{path}: one column only, whose name holds {found[0]!r}; separate columns by {SEPARATORS[suffix]!r}"
+            + (", or name the file .tsv" if found[0] == "\t" else "")
+        )
     for number, column in enumerate(frame.columns, 1):
         if not pd.api.types.is_numeric_dtype(frame[column]):
             bad = frame[column][pd.to_numeric(frame[column], errors="coerce").isna()]
@@ -165,7 +182,28 @@ def _columns(path: Path, suffix: str, key: str | None, labels: str | int | None)
             raise ValueError(
                 f"{path}: column {number} ({column}) is not numbers, such as {such}; drop it, or name it by `labels`"
             )
-    return frame.to_numpy(), classes
+    return frame.to_numpy(np.float64), classes
+
+
+def _separated(path: Path, separator: str) -> pd.DataFrame:
+    """A text file's table, with the names of its first row where these are not numbers. Raises ValueError."""
+    import pandas as pd
+
+    head = pd.read_csv(path, sep=separator, header=None, nrows=1)
+    names = None if all(pd.api.types.is_number(value) for value in head.iloc[0]) else 0
+    with warnings.catch_warnings():  # of rows longer than the first, whose ends would be left out
+        warnings.simplefilter("error", pd.errors.ParserWarning)
+        try:
+            return pd.read_csv(path, sep=separator, header=names, skipinitialspace=True, index_col=False)
+        except pd.errors.ParserWarning as error:
+            raise pd.errors.ParserError("rows have more columns than the first") from error
+
+
+def _remedy(error: ValueError) -> str:
+    """What to do about a table that cannot be read."""
+    if isinstance(error, UnicodeDecodeError):
+        return "save it as UTF-8 text, and unpack it if it is packed"
+    return "let every row have as many columns, separated alike" if str(error) else "save it anew"
 
 
 def _array(path: Path, key: str | None, labels: str | int | None) -> tuple[Array, Array | None]:
@@ -175,12 +213,10 @@ def _array(path: Path, key: str | None, labels: str | int | None) -> tuple[Array
         if key is not None:
             raise ValueError(f"{path}: `key` names an array of an .npz file, and this is none; leave it out")
         return _without(path, loaded, labels)
-    chosen = _chosen(path, loaded, key, labels)
-    if not isinstance(labels, str):
-        return _without(path, chosen, labels)
-    if labels not in loaded:
+    if isinstance(labels, str) and labels not in loaded:
         raise ValueError(f"{path}: no array {labels!r} for the labels; there are {', '.join(loaded)}")
-    return chosen, loaded[labels]
+    chosen = _chosen(path, loaded, key, labels)
+    return (chosen, loaded[labels]) if isinstance(labels, str) else _without(path, chosen, labels)
 
 
 def _without(path: Path, points: Array, labels: str | int | None) -> tuple[Array, Array | None]:
@@ -221,13 +257,15 @@ def _chosen(path: Path, arrays: Mapping[str, Array], key: str | None, labels: st
 def pictures(path: Path, key: str | None, labels: str | None, side: int | None) -> tuple[Pixels, Labels]:
     """Pictures (N, C, H, W) of a file or a folder and their classes (N,), all 0 without labels. Raises ValueError."""
     if path.is_dir():
+        if key is not None or labels is not None:
+            raise ValueError(f"{path}: a folder's classes are the folders in it; leave out `key` and `labels`")
         images, classes = _folder(path, side)
     else:
         images, classes = _stacked(path, key, labels)
         if side is not None:
             raise ValueError(f"{path}: `side` resizes the pictures of a folder; resize an array before it is saved")
-    if classes is not None and classes.shape != (len(images),):
-        raise ValueError(f"{path}: {len(images)} pictures and labels of shape {classes.shape}; give one a picture")
+    if classes is not None:
+        _check_labels(path, classes, len(images))
     return images, np.zeros(len(images), dtype=np.int64) if classes is None else _as_classes(classes)
 
 

@@ -20,7 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save_file
 
 from bench.components import Config, Tables
-from bench.datafiles import note
+from bench.datafiles import PLACES
 from bench.errors import BenchError, Corrupt, Exited, JobError, NoEntry, PluginChanged, StoreError
 from bench.execute.protocol import Work
 from bench.execute.settings import kept
@@ -77,7 +77,7 @@ class WorkTask:
         """The component, the value, or the declared fields of who plays a role."""
         found = next((config for config in self.work.configs if config[0] == role), None)
         if found is not None:
-            note(self.work.files)
+            PLACES.update({name: Path(place) for name, place in self.work.files.items()})
             return _tables(tuple(self.work.plugins.items())).build(Config(*found[1:]))
         fields = {name.partition(".")[2]: v for name, v in self.work.fields.items() if name.partition(".")[0] == role}
         if not fields:

@@ -132,8 +132,8 @@ def _index(found: pd.DataFrame) -> str:
         "# What is settled",
         "",
         f"{len(found)} claims: {counts or 'none yet'}. Made by `bench publish` from the runs in this folder; each "
-        "verdict stands on paired differences over seeds and is adjusted for the number of claims of its suite. An "
-        "effect is positive where the claim's side does better.",
+        "verdict stands on paired differences over seeds and is adjusted for the number of claims of its suite. Of "
+        "the two numbers in brackets the first is that of the claim's side.",
     ]
     topics = found["topic"].fillna("").astype(str) if len(found) else pd.Series(dtype=str)
     for topic in sorted(topics.unique(), key=lambda name: (_place(name), name)):

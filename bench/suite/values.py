@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from bench.components import CHOICES, FACTORS, ROOMS, SETTINGS, Config, Problem, Tables, choice, parameters
+from bench.datafiles import parameters_of
 from bench.suite.faults import Faults, Place
 from bench.suite.model import text_of
 from bench.suite.reader import Entry, Node
@@ -185,7 +186,8 @@ class Values:
             node, kind = value.parameters[parameter].node, kinds[parameter]
             text = f"must be {kind}, got {_got(node)}"
             if not problem.message.lower().startswith("input should"):
-                text = f"{problem.message}; it is {kind}"
+                of_data = parameter in parameters_of(self.tables.cls(value.factor, room))
+                text = problem.message if of_data else f"{problem.message}; it is {kind}"
             elif isinstance(node.value, str) and " | " in kind and "Did you" in hint(node.value, kind.split(" | ")):
                 text += f". {hint(node.value, kind.split(' | ')).split('Known:')[0].strip()}"
             self.faults.add(node.place, text)

@@ -115,6 +115,11 @@ BAD = {
     "pickled.npy": (lambda f: np.save(f, np.array([{}, None]), allow_pickle=True), "cannot be read as NumPy's"),
     "cut.npz": (lambda f: f.write_bytes(b"PK\x03\x04 and no more"), "save"),
     "empty.csv": (lambda f: f.write_text(""), "cannot be read as a table"),
+    "head.csv": (lambda f: f.write_text("a,b\n"), "holds no rows"),
+    "latin.csv": (lambda f: f.write_bytes("ä,b\n1,2\n".encode("latin-1")), "save it as UTF-8 text, and unpack it"),
+    "semicolons.csv": (lambda f: f.write_text("a;b\n" + "1.5;2\n" * 30), "one column only, whose name holds ';'"),
+    "decimals.csv": (lambda f: f.write_text("a;b\n" + "0,1;-0,2\n" * 30), "let every row have as many columns"),
+    "infinite.csv": (lambda f: f.write_text("a,b\n" + "1,2\n" * 30 + "1,inf\n"), "row 31, column 2 is inf"),
     "ragged.csv": (lambda f: f.write_text("1,2\n" * 30 + "1,2,3\n"), "let every row have as many columns"),
     "short.csv": (lambda f: f.write_text("1,2\n" * 30 + "1\n"), "row 31, column 2 is nan"),
     "words.csv": (lambda f: f.write_text("a,b\n" + "1,2\n" * 30 + "1,x\n"), "column 2 (b) is not numbers, such as 'x'"),
@@ -143,11 +148,15 @@ def test_a_file_that_is_no_points_is_refused_with_place_and_remedy(tmp_path, nam
         ({"file": "plain.npy", "labels": 2}, "give the number of one"),
         ({"file": "plain.npy", "labels": "kind"}, "give the number of one"),
         ({"file": "plain.csv", "labels": "kind"}, "no column 'kind' for the labels; there are 0, 1"),
-        ({"file": "plain.npy", "test": "wide.npy"}, "the file has 2 columns and the test file 3"),
+        ({"file": "plain.npy", "test": "wide.npy"}, "`file` has 2 columns and `test` 3; give both the same"),
+        ({"file": "plain.npy", "test": "plain.npy"}, "samples would be scored against what nets train on"),
+        ({"file": "two.npz", "labels": "c"}, "no array 'c' for the labels; there are a, b"),
+        ({"file": "lost.npz", "key": "a", "labels": "kind"}, "row 3 has no label, as have 0 others"),
         ({"file": "plain.npy", "held_out": 0.01}, "either needs 10"),
     ],
 )
 def test_what_is_asked_of_a_file_and_not_there_is_refused(tmp_path, random, given, words):
+    np.savez(tmp_path / "lost.npz", a=np.ones((5, 2)), kind=np.array([0, 1, np.nan, 0, 1]))
     np.savez(tmp_path / "two.npz", a=random.normal(size=(50, 2)), b=np.zeros(3))
     np.save(tmp_path / "plain.npy", random.normal(size=(50, 2)))
     np.save(tmp_path / "wide.npy", random.normal(size=(50, 3)))
@@ -194,6 +203,7 @@ def test_pictures_are_resized_only_when_asked(tmp_path, folder):
     Image.fromarray(np.zeros((20, 20), dtype=np.uint8)).save(folder / "cats" / "other.png")
     assert "other.png: 20 x 20 pixels, not 14 x 10 as" in refused(tmp_path, "pictures", file="pictures")
     assert made(tmp_path, "pictures", file="pictures", side=8, held_out=0.25).shape == (3, 8, 8)
+    assert "leave out `key` and `labels`" in refused(tmp_path, "pictures", file="pictures", side=8, labels="kind")
 
 
 @pytest.mark.parametrize(
@@ -275,8 +285,8 @@ def test_jobs_say_so_when_a_file_changes_under_them(tmp_path, random):
     program = f"""
 from pathlib import Path
 from bench.components import Config, Tables
-from bench.datafiles import note
-note({{{json.loads(config.plain)["file"]!r}: {str(tmp_path / "points.npy")!r}}})
+from bench.datafiles import PLACES
+PLACES.update({{{json.loads(config.plain)["file"]!r}: Path({str(tmp_path / "points.npy")!r})}})
 Tables().build(Config("dataset", "points", {config.plain!r}))
 """
     env = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "other")}

@@ -167,7 +167,7 @@ def test_the_files_hold_what_the_tables_do(make_run):
     assert tuple(read.columns) == verdicts.COLUMNS
     assert read["verdict"].tolist() == ["supported", "equivalent"]
     assert len(pd.read_csv(results.folder / "tables" / "claim_seeds.csv")) == 2 * 3 * 8
-    assert "| supported  | W2 0.198 ± 0.006 data units" in files["tables/claims.md"]
+    assert "| supported  | W2 better by 0.198 ± 0.006 data units (1.000 against 1.198)" in files["tables/claims.md"]
 
 
 def test_a_suite_without_claims_has_a_first_look_for_its_answer(make_run):
@@ -205,3 +205,22 @@ def test_fronts_stand_in_a_file(make_run):
     by_path = found[found["metric"] == "wasserstein"].set_index("path")["hypervolume"]
     assert by_path["straight"] > by_path["noisy"]
     assert "tables/fronts.csv" in tables.table_files(results)
+
+
+def test_an_effect_says_in_words_which_side_does_better_and_what_both_sides_are(make_run):
+    claims = [stated("straight is better"), swapped("noisy is better"), stated("nothing", pairs=[])]
+    results = run(make_run, lambda _, s: 0.2 + wobble(s), claims)
+    assert claims_text(results)["effect"].tolist() == [
+        "W2 better by 0.198 ± 0.006 data units (1.000 against 1.198)",
+        "W2 worse by 0.198 ± 0.006 data units (1.198 against 1.000)",
+        "–",
+    ]
+
+
+def test_an_answer_on_many_claims_names_two_of_a_verdict_and_counts_the_rest(make_run):
+    claims = [*(stated(f"better {k}") for k in range(4)), swapped("worse"), swapped("within", margin=0.1)]
+    results = run(make_run, lambda _, s: 0.2 + wobble(s), claims)
+    assert verdicts.answer(results) == (
+        "Supported: “better 0”, “better 1” and 2 more. Refuted, the other side is ahead: “worse”. "
+        "Refuted, a difference beyond the margin: “within”."
+    )

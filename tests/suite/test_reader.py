@@ -186,11 +186,11 @@ def test_what_is_beyond_measure_is_refused_within_seconds(tmp_path: Path, what: 
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - held < 2**20  # KiB
 
 
-def test_a_name_that_no_file_can_have_is_not_a_traceback(tmp_path: Path) -> None:
-    (tmp_path / "s.yaml").write_text('question: what?\nmetrics: [{name: fid, weights: "a\\0b"}]\n')
-    assert len(load_suite(tmp_path / "s.yaml").cells) == 1
-    (tmp_path / "s.yaml").write_text("question: what?\nmetrics: [{name: fid, weights: /dev/zero}]\n")
-    assert len(load_suite(tmp_path / "s.yaml").cells) == 1
+@pytest.mark.parametrize(("name", "words"), [('"a\\0b"', "embedded null byte"), ("/dev/zero", "not a regular file")])
+def test_a_name_that_no_file_can_have_is_a_mistake_where_it_stands(tmp_path: Path, name: str, words: str) -> None:
+    (tmp_path / "s.yaml").write_text(f"question: what?\nmetrics: [{{name: fid, weights: {name}}}]\n")
+    with pytest.raises(SuiteError, match=rf"s.yaml:2:\d+ metrics\[0\].weights: .*{words}"):
+        load_suite(tmp_path / "s.yaml")
 
 
 def test_the_valid_file_is_valid_with_a_byte_order_mark_and_any_line_ends(tmp_path: Path) -> None:
