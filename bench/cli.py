@@ -135,6 +135,7 @@ def report(
     """Write tables, figures and report.md again from stored records. Needs neither a GPU nor torch."""
     from bench.report import seal, write_report
     from bench.report.embed import embed as renew
+    from bench.report.settled import BEST, write_index
     from bench.store import disk
 
     known = sorted(path for path in results.glob("*") if seal.is_there(path))
@@ -162,6 +163,8 @@ def report(
             f"warning: {', '.join(unsealed)}: written by an older version, without checksums, so that nobody can tell "
             "whether the tables are what the run wrote; run a suite again to have them"
         )
+    if (results / BEST).is_file():  # the folder of what is published
+        write_index(results)
     for page in embed or []:
         out.print(f"{page}: {renew(page)} tables renewed")
     if status:

@@ -131,3 +131,15 @@ def test_the_best_lines_stand_in_a_page_with_links_that_lead_to_their_reports(fi
     assert (tmp_path / "results/published/demo/report.md").exists()
     assert "old" not in text
     assert text.endswith("<!-- end -->\nrest\n")
+
+
+def test_reports_of_what_is_published_renew_its_index(finished, tmp_path):
+    from bench.cli import report
+
+    root = tmp_path / "results" / "published"
+    publish(finished(), root)
+    due = (root / "README.md").read_text(), (root / "settled.md").read_text()
+    for name in ("README.md", "settled.md"):
+        (root / name).write_text("older")
+    report(None, root, None)
+    assert ((root / "README.md").read_text(), (root / "settled.md").read_text()) == due
