@@ -319,7 +319,9 @@ def _picture(file: Path, side: int | None) -> Array:
         with Image.open(file, formats=("PNG", "JPEG")) as opened:
             if opened.width * opened.height > MOST_PIXELS:
                 raise ValueError(f"{opened.width} x {opened.height} pixels are too many")
-            image = opened.convert("L" if opened.mode in ("1", "L", "LA", "I", "I;16") else "RGB")
+            deep = opened.mode.startswith("I")  # 16 bits, which Pillow would cut off at 255
+            image = Image.fromarray(np.rint(np.asarray(opened) / 257).astype(np.uint8)) if deep else opened
+            image = image.convert("L" if deep or opened.mode in ("1", "L", "LA") else "RGB")
             if side is not None:
                 image = ImageOps.fit(image, (side, side), Image.Resampling.LANCZOS)
             return np.asarray(image)

@@ -206,6 +206,15 @@ def test_pictures_are_resized_only_when_asked(tmp_path, folder):
     assert "leave out `key` and `labels`" in refused(tmp_path, "pictures", file="pictures", side=8, labels="kind")
 
 
+def test_pictures_of_16_bits_keep_their_whole_range(tmp_path):
+    (tmp_path / "deep").mkdir()
+    for number in range(20):
+        shades = np.linspace(0, 65535, 16).reshape(4, 4).astype(np.uint16)
+        Image.fromarray(shades).save(tmp_path / "deep" / f"{number}.png")
+    pixels, _ = made(tmp_path, "pictures", file="deep", held_out=0.5).pictures("train")
+    assert pixels[0].ravel().tolist() == [17 * step for step in range(16)]
+
+
 @pytest.mark.parametrize(
     ("shape", "due"), [((30, 6, 8), (1, 6, 8)), ((30, 6, 8, 3), (3, 6, 8)), ((30, 3, 6, 8), (3, 6, 8))]
 )
