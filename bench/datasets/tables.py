@@ -36,6 +36,9 @@ PICTURES = (".png", ".jpg", ".jpeg")
 MOST_PIXELS = 4096 * 4096
 """Of one picture of a folder; what claims more is a bomb or a mistake."""
 
+LARGEST = 1e18
+"""Of a number of a table, in size: the square of a difference of two of these is still a number of single precision."""
+
 SEPARATORS = {".csv": ",", ".tsv": "\t"}
 
 
@@ -113,12 +116,12 @@ def table(path: Path, key: str | None, labels: str | int | None) -> tuple[Floats
             f"{path}: holds {points.dtype} of shape {shape or 'one number'}; give numbers (N, d), a row a point"
         )
     points = (points[:, None] if points.ndim == 1 else points).astype(np.float64)
-    bad = np.argwhere(~np.isfinite(points))
+    bad = np.argwhere(~(np.abs(points) < LARGEST))  # nan is not less either
     if len(bad):
         row, column = bad[0]
         raise ValueError(
-            f"{path}: row {row + 1}, column {column + 1} is {points[row, column]}, as are {len(bad) - 1} others; "
-            "leave such rows out"
+            f"{path}: row {row + 1}, column {column + 1} is {points[row, column]:g}{_others(len(bad))}; leave such "
+            "rows out, or take other units"
         )
     if classes is not None:
         _check_labels(path, classes, len(points))
@@ -133,7 +136,12 @@ def _check_labels(path: Path, labels: Array, count: int) -> None:
 
     lost = np.flatnonzero(pd.isna(labels))
     if len(lost):
-        raise ValueError(f"{path}: row {lost[0] + 1} has no label, as have {len(lost) - 1} others; leave such rows out")
+        raise ValueError(f"{path}: row {lost[0] + 1} has no label{_others(len(lost))}; leave such rows out")
+
+
+def _others(count: int) -> str:
+    """How many more there are of what is shown once."""
+    return "" if count == 1 else f" (1 of {count} such places)"
 
 
 def _as_classes(labels: Array) -> Labels:
@@ -236,7 +244,7 @@ def _load(path: Path) -> Array | dict[str, Array]:
         with loaded:
             return {each: loaded[each] for each in loaded.files}
     except (OSError, EOFError, ValueError, KeyError) as error:
-        said = " ".join(str(error).split())[:200]
+        said = "objects, which are not read" if "pickle" in str(error) else " ".join(str(error).split())[:200]
         raise ValueError(
             f"{path}: cannot be read as NumPy's ({said}); save plain numbers by numpy.save or savez"
         ) from error

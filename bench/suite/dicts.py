@@ -13,6 +13,9 @@ from bench.words import shown
 DICT = "<dict>"
 """Where its mistakes are said to be; plugins are sought from the working directory."""
 
+UNNAMED = "unnamed"
+"""What it is called where it does not say so by `suite`."""
+
 
 def dumped(suite: Mapping[str, Any]) -> bytes:
     """A dict as the text of a suite: JSON, which is YAML. Raises UsageError for what no file could say."""

@@ -33,7 +33,7 @@ from bench.foreign import MIB, read_foreign
 from bench.limits import MEANINGS, Limit, read_limit
 from bench.suite.axes import Dimension, read_dimensions
 from bench.suite.claims import Draft, floored_names, pair, read_claims, renumbered, value_names
-from bench.suite.dicts import DICT, dumped
+from bench.suite.dicts import DICT, UNNAMED, dumped
 from bench.suite.expand import Expansion, read_included
 from bench.suite.faults import Faults, Place
 from bench.suite.model import Cells, Claim, Exclusion, Plugin, Suite, selector_text
@@ -254,7 +254,7 @@ class _Reader:
 
     def _name(self, file: str) -> str:
         node = self.root.get("suite")
-        name = node.plain if node else Path(file).stem
+        name = node.plain if node else UNNAMED if file == DICT else Path(file).stem
         if name in RESERVED:
             place = node.place if node else self.root.place
             self.faults.add(place, f"{quoted(str(name))} is the folder that results are stored in; choose another name")

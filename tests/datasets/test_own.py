@@ -109,6 +109,7 @@ BAD = {
     "missing.npy": (lambda f: None, "No such file"),
     "few.npy": (lambda f: np.save(f, np.arange(20.0)), "either needs 10"),
     "nan.npy": (lambda f: np.save(f, np.array([[1.0, 2.0]] * 50 + [[3.0, np.nan]])), "row 51, column 2 is nan"),
+    "far.npy": (lambda f: np.save(f, np.full((50, 2), 1e30)), "row 1, column 1 is 1e+30 (1 of 100 such places)"),
     "constant.npy": (lambda f: np.save(f, np.ones((50, 2)) * [1, 2]), "column 1 is 1 in every row"),
     "cube.npy": (lambda f: np.save(f, np.ones((5, 5, 5))), "of shape 5x5x5; give numbers (N, d)"),
     "text.npy": (lambda f: np.save(f, np.array(["a"] * 50)), "give numbers (N, d)"),
@@ -151,7 +152,7 @@ def test_a_file_that_is_no_points_is_refused_with_place_and_remedy(tmp_path, nam
         ({"file": "plain.npy", "test": "wide.npy"}, "`file` has 2 columns and `test` 3; give both the same"),
         ({"file": "plain.npy", "test": "plain.npy"}, "samples would be scored against what nets train on"),
         ({"file": "two.npz", "labels": "c"}, "no array 'c' for the labels; there are a, b"),
-        ({"file": "lost.npz", "key": "a", "labels": "kind"}, "row 3 has no label, as have 0 others"),
+        ({"file": "lost.npz", "key": "a", "labels": "kind"}, "row 3 has no label; leave such rows out"),
         ({"file": "plain.npy", "held_out": 0.01}, "either needs 10"),
     ],
 )
