@@ -108,7 +108,7 @@ def test_a_perfect_sampler_of_a_hard_law_has_an_excess_of_0_within_the_floors_sp
     assert abs(score - found[0]) < 1e-2 * found.std(ddof=1)
 
 
-@pytest.mark.parametrize("scale", [1e-3, 1e3])
+@pytest.mark.parametrize("scale", [1e-3, pytest.param(1e3, marks=pytest.mark.long)])
 def test_a_floor_scales_with_its_law(scale):
     """One Gaussian's exactly, a mixture's within its spread: its flow sends other noise to each part."""
     for law, near in ((SINGLE, 1e-3), (GaussianMixture(), 4)):

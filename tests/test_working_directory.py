@@ -73,7 +73,7 @@ def planted(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("way", ["script", "module"])
+@pytest.mark.parametrize("way", ["script", pytest.param("module", marks=pytest.mark.long)])
 def test_no_file_of_the_working_directory_is_run(planted, way):
     assert "1 to do" in planted(way, "plan", "s.yaml")
     assert "W2 (root)" in planted(way, "run", "s.yaml", "--workers", "1")
@@ -97,6 +97,7 @@ def test_a_folder_that_pythonpath_names_stays(planted, tmp_path):
     assert "mine" in planted("module", "ls", "datasets", "--plugin", "../plugins/mine.py", python_path=path, cwd=own)
 
 
+@pytest.mark.long
 def test_the_repository_itself_may_be_the_working_directory(planted, tmp_path):
     options = ("run", str(tmp_path / "s.yaml"), "--workers", "1", "--results", str(tmp_path / "results"))
     assert "W2 (root)" in planted("module", *options, cwd=ROOT)
