@@ -279,10 +279,10 @@ def effect_words(found: Difference, metric: str) -> str:
         return "–"
     word = "better" if inside.mean >= 0 else "worse"
     text = f"{name} {word} by {round_to_interval(abs(inside.mean), inside.half_width)} {found.unit}".rstrip()
-    half = inside.half_width if inside.half_width > 0 else abs(inside.mean)
-    if not math.isfinite(half) or half == 0 or not all(map(math.isfinite, found.levels)):
+    seen = [size for size in (inside.half_width, abs(inside.mean)) if math.isfinite(size) and size > 0]
+    if not seen or not all(map(math.isfinite, found.levels)):
         return text
-    places = min(max(0, -math.floor(math.log10(half))), 6)
+    places = min(max(0, -math.floor(math.log10(min(seen)))), 6)  # as many as tell the two apart
     own, other = (f"{level:.{places}f}" for level in found.levels)
     return f"{text} ({own} against {other})"
 
