@@ -321,6 +321,7 @@ def test_an_edit_of_any_function_that_a_number_passed_through_changes_its_jobs_c
     suite = load_suite(file)
     places = sorted({place for found in seen.values() for place in found if decides(place)})
     assert len(places) > 60
+    assert any(module.startswith("bench.execute.") for found in seen.values() for module, _ in found)
     missed = []
     with codehash.source_in(copy):
         before = {job: spec.code for job, spec in plan(suite, "this machine").jobs.items()}
@@ -332,12 +333,13 @@ def test_an_edit_of_any_function_that_a_number_passed_through_changes_its_jobs_c
     assert not missed
 
 
-def test_what_moves_work_is_in_no_code_hash(traced):
+@pytest.mark.parametrize("name", SUITES)
+def test_what_moves_work_is_in_no_code_hash(tmp_path, name):
     """Else a better driver would have everything trained anew."""
-    file, seen = traced
-    assert any(module.startswith("bench.execute.") for found in seen.values() for module, _ in found)
+    (tmp_path / "s.yaml").write_text(json.dumps(SUITES[name]))
     reached = set()
-    for job in plan(load_suite(file), "this machine").jobs.values():
+    for job in plan(load_suite(tmp_path / "s.yaml"), "this machine").jobs.values():
         run = STAGES[job.kind].run
         reached |= {module for module, _ in codehash.reachable([(run.__module__, run.__qualname__)])}
+    assert "bench.score" in reached
     assert not [module for module in reached if module.startswith(MOVERS)]

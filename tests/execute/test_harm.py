@@ -379,12 +379,15 @@ def interrupted(place):
 @pytest.mark.parametrize("killed", [False, True])
 @pytest.mark.parametrize("how", HARMS)
 def test_every_kind_of_file_harmed_by_itself_changes_no_number(bench, finished, tmp_path, how, killed):
+    """Of a finished run all, of one that was killed what it has besides."""
     whole, model = values(finished / "results"), tmp_path / "model"
     shutil.copytree(finished, model)
+    kinds = kinds_of_file(model / "results")
     if killed:
-        interrupted(model)
-    kinds = kinds_of_file(model / "results").values()
-    for number, file in enumerate(kinds):
+        besides = kinds_of_file(interrupted(model) / "results")
+        kinds = {kind: file for kind, file in besides.items() if kind not in kinds}
+        assert {kind.split("/")[1] for kind in kinds} == {"staging", "partial", "failed"}
+    for number, file in enumerate(kinds.values()):
         place = tmp_path / str(number)
         shutil.copytree(model, place)
         before = harm(place / "results" / file, how, tmp_path / f"outside{number}")

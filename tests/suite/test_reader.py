@@ -245,6 +245,7 @@ ODD = [
     .replace("\n", " | ")
     .split(" | ")
 ]
+TREE = plain(VALID)
 KEYS = ["x", "path", "solver.steps", "name", "net.width.x", ".", "seed", "label", "zip"]
 
 
@@ -252,7 +253,7 @@ KEYS = ["x", "path", "solver.steps", "name", "net.width.x", ".", "seed", "label"
 @given(data=st.data())
 def test_no_tree_raises_anything_but_suite_error(tmp_path: Path, data: st.DataObject) -> None:
     """A valid file's tree with values and keys exchanged; JSON is YAML, so that all of it parses."""
-    tree = plain(VALID)
+    tree = copy.deepcopy(TREE)
     for _ in range(data.draw(st.integers(1, 3))):
         place, key = data.draw(st.sampled_from(_places(tree)))
         if isinstance(place, dict) and data.draw(st.booleans()):
