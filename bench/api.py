@@ -91,8 +91,8 @@ class Run:
 
     @property
     def ok(self) -> bool:
-        """Whether no cell failed; cells that were skipped do not count."""
-        return bool(self.results.cells["status"].isin(["ok", "skipped"]).all())
+        """Whether no cell failed and none lacks a value; what was skipped, for it does not apply, does not count."""
+        return bool(self.results.cells["status"].isin(["ok", "skipped"]).all()) and self.results.lost_values.empty
 
     @property
     def figures(self) -> list[str]:

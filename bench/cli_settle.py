@@ -140,8 +140,8 @@ class _Run:
         self.say(about, found, decisions)
         taken = self.looked(found, decisions, taken)
         done, cells, table, about = self.do(taken)
-        publish_report(self.folder, self.store, cells, table, about, out, err)
-        return verdict_of(done, cells, table, out, err)
+        read = publish_report(self.folder, self.store, cells, table, about, out, err)
+        return verdict_of(done, read, out, err)
 
     def do(self, taken: np.ndarray[Any, Any]) -> tuple[Done, pd.DataFrame, pd.DataFrame, dict[str, Any]]:
         """Do what is missing of the claims' cells with so many seeds each, and what records say of it."""

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from bench.execute import Engine, Results
     from bench.limits import Limits
     from bench.planner import Plan
+    from bench.report.results import Results as Read
     from bench.store import Store
     from bench.suite import Suite
 
@@ -80,14 +81,14 @@ def work(
     table = records.records_table(suite, laid, done, cells)
     about = records.page(suite, done, provenance, command, time.monotonic() - began)
     try:
-        publish_report(folder, store, cells, table, about, out, err)
+        read = publish_report(folder, store, cells, table, about, out, err)
     except StoreError as error:
         if not done.error:
             raise
         err.print(f"no report was written either: {error}")
         return Worked(folder, done, FAILED)
     say_lost(table, cells, err)
-    return Worked(folder, done, verdict_of(done, cells, table, out, err))
+    return Worked(folder, done, verdict_of(done, read, out, err))
 
 
 def folder_of(results: Path, suite: Suite, ending: str | None) -> Path:
@@ -112,8 +113,8 @@ def folder_of(results: Path, suite: Suite, ending: str | None) -> Path:
 
 def publish_report(
     folder: Path, store: Store, cells: Any, table: Any, about: dict[str, Any], out: Console, err: Console
-) -> None:
-    """Write the tables, and the report only where something in them is new."""
+) -> Read:
+    """Write the tables, and the report only where something in them is new; what it shows."""
     from bench import records, verdicts
     from bench.report import headline_text, write_report
     from bench.report.results import load_results
@@ -131,15 +132,23 @@ def publish_report(
     out.print(headline_text(results, out.width if out.is_terminal else 160))
     out.print(f"{verdicts.answer(results)}\n")
     out.print(f"report: {folder / 'report.md'} and report.html")
+    return results
 
 
-def verdict_of(done: Results, cells: Any, table: Any, out: Console, err: Console) -> int:
+def verdict_of(done: Results, read: Read, out: Console, err: Console) -> int:
     """Exit status, and in words what went wrong: cells without samples, and values that good cells lack."""
+    cells = read.cells
     counts = cells["status"].value_counts()
     bad = {status: int(n) for status, n in counts.items() if status not in {"ok", "skipped"}}
     if skipped := int(counts.get("skipped", 0)):
         reasons = sorted(set(cells.loc[cells["status"] == "skipped", "reason"]))
         out.print(f"{skipped} cell{'' if skipped == 1 else 's'} skipped: " + "; ".join(reasons))
+    if done.error or done.interrupted:
+        whole, rest = int(read.ends.eq("ok").sum()), read.ends[read.ends != "ok"].value_counts()
+        told = "; ".join(
+            [f"{whole} of {len(cells)} cells have all their scores", *(f"{n} {s}" for s, n in rest.items())]
+        )
+        err.print(told)
     if done.error:
         err.print("the run ended early; what was finished is stored, and the same command goes on from there")
         return FAILED
@@ -148,9 +157,8 @@ def verdict_of(done: Results, cells: Any, table: Any, out: Console, err: Console
     if bad:
         text = ", ".join(f"{n} {status}" for status, n in bad.items())
         err.print(f"{text} of {len(cells)} cells; the report says why")
-    well = table["cell"].isin(cells.loc[cells["status"] == "ok", "cell"])
-    lost = table[well & ~table["status"].isin(["ok", "skipped"])]
-    for metric, rows in lost.groupby("metric", sort=False):
+    lost = read.lost_values[read.lost_values["cell"].isin(cells.loc[cells["status"] == "ok", "cell"])]
+    for metric, rows in lost.groupby("base", sort=False):
         told = "; ".join(dict.fromkeys(rows["reason"]))
         err.print(f"{metric}: no value in {len(rows)} of {len(cells)} cells: {told}")
     return FAILED if bad or len(lost) else OK

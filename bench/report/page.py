@@ -144,7 +144,7 @@ def _render(about: Mapping[str, Any]) -> str:
 def _context(results: Results) -> dict[str, Any]:
     """Everything that the template shows, worded and counted here."""
     suite, cells = results.suite, results.cells
-    groups = failure_groups(results)
+    groups, missing = failure_groups(results), failures(results)
     stated = claims_table(results)
     shown = claims_text(results, stated)
     return {
@@ -154,7 +154,7 @@ def _context(results: Results) -> dict[str, Any]:
         "cells": len(cells),
         "combinations": len(results.combinations),
         "axes": [(axis, results.labels(axis)) for axis in results.axes],
-        "statuses": {str(k): int(v) for k, v in cells["status"].value_counts().sort_index().items()},
+        "statuses": _counts(results.ends),
         "jobs": _jobs(suite.get("jobs") or {}),
         "duration": "" if suite.get("seconds") is None else duration(suite["seconds"]),
         "provenance": _provenance(results),
@@ -169,13 +169,20 @@ def _context(results: Results) -> dict[str, Any]:
         "published": Shown(published_text(results), ("where", "metric", "grade", "source"))
         if suite.get("published")
         else None,
-        "failures": len(failures(results)),
+        "failures": len(missing),
+        "missing": ", ".join(f"{count} {status}" for status, count in _counts(missing["status"]).items()),
         "failure_table": Shown(groups.head(FAILURE_ROWS), ("status", "of", "where", "reason", "log")),
         "failure_rest": max(0, len(groups) - FAILURE_ROWS),
         "exclusions": suite.get("exclusions") or [],
         "fixed": _fixed(suite.get("fixed") or {}),
         "notices": [*(suite.get("notices") or []), *_noted(results.records)],
     }
+
+
+def _counts(statuses: pd.Series[str]) -> dict[str, int]:
+    """How many there are of each status, ok first."""
+    found = {str(status): int(count) for status, count in statuses.value_counts().sort_index().items()}
+    return {status: found[status] for status in sorted(found, key=lambda status: status != "ok")}
 
 
 def _dataset(results: Results) -> str:

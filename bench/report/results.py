@@ -127,9 +127,23 @@ class Results:
         once = self.records.drop_duplicates("metric")
         return dict(zip(once["metric"], once["base"], strict=True))
 
+    @functools.cached_property
+    def ends(self) -> pd.Series[str]:
+        """How each cell ended: its status, and where that is ok, how the first score ended that it should have
+        and lacks (or its floor or excess). Times are not asked for: they say themselves where they are missing.
+        """
+        lost = self.lost_values[~self.lost_values["base"].isin(list(AUTOMATIC))].drop_duplicates("cell")
+        status, ended = self.cells["status"], lost.set_index("cell")["status"]
+        return status.where(status != "ok", ended.reindex(status.index).fillna("ok"))
+
+    @property
+    def lost_values(self) -> pd.DataFrame:
+        """The records of values that should be there and are not; what does not apply to a cell is none of them."""
+        return self.records[self.records["missing"] & (self.records["status"] != "skipped")]
+
     def seeds_ok(self) -> pd.DataFrame:
-        """How many cells are ok and how many there are: `sum`, `size`; index: `combo`."""
-        return self.cells["status"].eq("ok").groupby(self.cells["combo"]).agg(["sum", "size"]).astype(int)
+        """How many cells have all their scores and how many there are: `sum`, `size`; index: `combo`."""
+        return self.ends.eq("ok").groupby(self.cells["combo"]).agg(["sum", "size"]).astype(int)
 
     def lost(self, key: str) -> dict[int, str]:
         """Of each combination that lacks values of a column, how they ended: `failed`, or `failed, skipped`."""

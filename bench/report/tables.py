@@ -53,7 +53,7 @@ def table_files(results: Results) -> dict[str, str]:
 
 def headline(results: Results) -> pd.DataFrame:
     """A row per combination of axes: each score's mean over seeds, its interval and n, floor and excess,
-    NFE and times (s), and how many of its cells are ok.
+    NFE and times (s), and how many of its cells have all their scores.
     """
     keys = [key for score in results.scores for key in (score.key, score.floor, score.excess) if key]
     keys += ["nfe", *results.times("sample_seconds").values(), *results.times("train_seconds").values()]
@@ -157,7 +157,7 @@ def _ten(results: Results, table: pd.DataFrame) -> pd.DataFrame:
     better = [score.key + ARROWS[score.direction] for score in results.scores if score.direction in ARROWS]
     scores = [*better, *(score.key for score in results.scores if score.direction not in ARROWS)]
     first = [f"{results.scores[0].key} {end}" for end in ("excess", "floor")] if results.scores else []
-    failed = ["seeds ok"] if results.cells["status"].ne("ok").any() else []
+    failed = ["seeds ok"] if results.ends.ne("ok").any() else []
     times = [column for column in map(str, table.columns) if "[s]" in column]
     wanted = [*axes, *scores[:1], *failed, *first, "NFE", *better[1:], *times, *table.columns]
     kept = [column for column in dict.fromkeys(wanted) if column in table.columns][:COMPACT_COLUMNS]

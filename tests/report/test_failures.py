@@ -2,7 +2,8 @@
 
 import pandas as pd
 
-from bench.report import tables
+from bench.api import Run
+from bench.report import tables, write_report
 from bench.report.failures import failure_groups, failures
 from bench.report.results import load_results
 
@@ -42,7 +43,25 @@ def test_each_missing_value_of_a_good_cell_has_its_own_reason_and_those_alike_sh
     text = tables.headline_text(results).iloc[1]
     assert text["mmd ↓"] == "failed", "the value's own status, though every cell is ok"
     assert text["wasserstein ↓"].endswith("(2/3)")
-    assert text["seeds ok"] == "3/3"
+    assert text["seeds ok"] == "0/3", "no cell has all its scores"
+
+
+def test_cells_that_lost_scores_are_not_called_ok_and_what_does_not_apply_or_is_a_time_costs_none(make_run):
+    results = lose(
+        make_run(AXES),
+        ([0], ["mmd"], "cancelled", "interrupted"),
+        ([1], ["mmd_floor"], "failed", "no kernel"),
+        ([3], ["mmd"], "skipped", "not on the plane"),
+        ([0, 1, 2, 3, 4, 5], ["sample_seconds"], "cancelled", "interrupted"),
+    )
+    assert tables.headline_text(results)["seeds ok"].tolist() == ["1/3", "3/3"]
+    table, note = tables.compact(results, tables.headline_text(results))
+    assert table["seeds ok"].tolist() == ["1/3", "3/3"]
+    assert "seeds ok" not in note
+    page = write_report(results.folder).page.read_text()
+    assert "6 cells on mixture, profile `quick`: 4 ok, 1 cancelled, 1 failed. [Results missing]" in page
+    assert "(#failures-and-skips): 7 cancelled, 1 failed, 1 skipped." in page
+    assert not Run(results.folder).ok
 
 
 def test_a_cell_that_went_wrong_is_one_row_and_only_other_reasons_add_to_it(make_run):
