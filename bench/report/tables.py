@@ -106,8 +106,25 @@ def compact(results: Results, table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     alike = [c for c in ("NFE", "seeds ok") if c in chosen and len(chosen) > 1 and chosen[c].nunique() == 1]
     if words := [f"{column} {chosen[column].iloc[0]}" for column in alike]:
         notes.append(f"The same in all rows: {', '.join(words)}.")
-    chosen = _ten(results, chosen.drop(columns=alike))
-    return chosen.rename(columns=column_titles(results)), " ".join(notes)
+    chosen, called = chosen.drop(columns=alike), column_titles(results)
+    kept = _ten(results, chosen)
+    if left := [called.get(str(column), str(column)) for column in chosen if column not in (*kept, *results.varied)]:
+        notes.append(f"Left out, for {COMPACT_COLUMNS} columns at most: {', '.join(left)}.")
+    if without := _floorless(results):
+        notes.append(without)
+    return kept.rename(columns=called), " ".join(notes)
+
+
+def _floorless(results: Results) -> str:
+    """Why some scores have no floor and no excess, where others have."""
+    called, bare = titles(results.scores), [score for score in results.scores if not score.floor]
+    if len(bare) in (0, len(results.scores)):
+        return ""
+    neither = [called[score.key] for score in bare if score.direction not in ARROWS]
+    others = [called[score.key] for score in bare if score.direction in ARROWS]
+    why = [f"{', '.join(neither)} (neither way is better)"] if neither else []
+    why += [f"{', '.join(others)} (no perfect sampler's is worked out)"] if others else []
+    return f"Without floor and excess: {'; '.join(why)}."
 
 
 def column_titles(results: Results) -> dict[str, str]:
@@ -156,7 +173,8 @@ def _ten(results: Results, table: pd.DataFrame) -> pd.DataFrame:
         axes = [*axes[: MOST_AXES - 1], "other factors"]
     better = [score.key + ARROWS[score.direction] for score in results.scores if score.direction in ARROWS]
     scores = [*better, *(score.key for score in results.scores if score.direction not in ARROWS)]
-    first = [f"{results.scores[0].key} {end}" for end in ("excess", "floor")] if results.scores else []
+    floored = [score.key for score in results.scores if score.floor]
+    first = [f"{floored[0]} {end}" for end in ("excess", "floor")] if floored else []
     failed = ["seeds ok"] if results.ends.ne("ok").any() else []
     times = [column for column in map(str, table.columns) if "[s]" in column]
     wanted = [*axes, *scores[:1], *failed, *first, "NFE", *better[1:], *times, *table.columns]

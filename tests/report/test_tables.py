@@ -142,6 +142,20 @@ def test_a_headline_has_ten_columns_and_the_first_score_is_among_them(make_run):
     assert len(table.columns) == 10
     assert table["other factors"].iloc[1] == "training.f=1, training.g=2"
     assert "The same in all rows: NFE 10, seeds ok 1/1." in note
+    assert "Left out, for 10 columns at most: MMD (biased, root) floor" in note
+
+
+def test_the_first_score_that_has_a_floor_shows_it_and_scores_without_one_say_why(make_run):
+    def measure(cell):
+        return {"ratio": 4.9, "wasserstein": 0.2, "wasserstein_floor": 0.1, "wasserstein_excess": 0.17, "own": 1.0}
+
+    values = {"ratio": {"unit": "1", "direction": "none"}, "wasserstein": {"direction": "lower"}, "own": {}}
+    results = load_results(make_run(AXES, measure=measure, values=values))
+    table, note = tables.compact(results, tables.headline_text(results))
+    assert {"W2 (root) floor", "W2 (root) excess"} <= set(table)
+    assert note.endswith(
+        "Without floor and excess: ratio (neither way is better); own (no perfect sampler's is worked out)."
+    )
 
 
 def test_terminal_table_fits_and_names_what_it_leaves_out(make_run):
