@@ -114,7 +114,14 @@ def test_mistakes_raise_the_command_lines_words(place):
         (lambda: bench.run({"base": object()}, results=place), "a suite holds text, numbers"),
         (lambda: bench.run(SUITE, results=place, limits={"minuts": 3}), "minutes"),
         (lambda: bench.run(SUITE, results=place, limits={"minutes": -3}), r"limits\['minutes'\]"),
-        (lambda: bench.run(SUITE, results=place, profile="smoke"), "smoke"),
+        (
+            lambda: bench.run(SUITE, results=place, profile="smoke"),
+            r"'smoke': the suite has none \('quick' is the suite",
+        ),
+        (
+            lambda: bench.run({**SUITE, "profiles": {"fast": {"seeds": 1}}}, profile="fats"),
+            "Did you mean 'fast'. Known: quick, fast",
+        ),
         (lambda: bench.run(SUITE, results=place, device="gpu"), "no device 'gpu'"),
     ]:
         with pytest.raises(UsageError, match=words):

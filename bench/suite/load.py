@@ -163,7 +163,11 @@ def _asked(file: str | Path, profile: str | None, versions: Iterable[str | None]
     """The name of the version that is asked for. Raises UsageError where there is none such."""
     asked = None if profile == PLAIN else profile
     if asked not in versions:
-        raise UsageError(f"{file}: {unknown('profile', str(asked), [PLAIN, *filter(None, versions)])}")
+        named, plain = [name for name in versions if name], f"{PLAIN!r} is the suite as it stands"
+        if named:
+            raise UsageError(f"{file}: {unknown('profile', str(asked), [PLAIN, *named])} {plain}.")
+        remedy = f"leave it out, or write `profiles: {{{asked}: ...}}`"
+        raise UsageError(f"{file}: no profile named {quoted(str(asked))}: the suite has none ({plain}); {remedy}")
     return asked
 
 
