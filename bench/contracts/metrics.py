@@ -28,6 +28,11 @@ FAR = 30.0
 
 DIRECTIONS = ("lower", "higher", "none")
 
+SIDES = (
+    '"lower" for a distance, "higher" for a likelihood, "none" for a spread or a count, of which neither way is better'
+)
+"""Which direction a value has."""
+
 
 def declares_its_values(metric: Metric) -> str | None:
     """`values` names at least one value, each with a unit and a direction; `inputs` names what there is."""
@@ -119,7 +124,8 @@ def is_0_where_nothing_differs(metric: Metric) -> str | None:
     x, y = _clouds()
     same, apart = _measured(metric, x, x.copy()), _measured(metric, x, y)
     for name in names:
-        close(same[name], 0.0, 1e-6, f"{name} of samples against themselves", "subtract what a perfect score leaves")
+        mend = f"subtract what a perfect score leaves, or give {name} its direction: {SIDES}"
+        close(same[name], 0.0, 1e-6, f"{name} of samples against themselves", mend)
         holds(apart[name] >= 0, f"{name} is {significant(apart[name])}", "a distance is never negative")
     return None
 
@@ -165,14 +171,14 @@ def gets_worse_with_distance(metric: Metric) -> str | None:
             holds(
                 _worse(measured, first, near[name]),
                 f"{place}{significant(first)} where {moved} move by {sign * SHIFT:g}",
-                'check the direction that values declares ("lower" for a distance, "higher" for a likelihood), and '
-                "that the value follows from both samples and reference",
+                f"check the direction that values declares for {name} ({SIDES}), and that the value follows from both "
+                "samples and reference",
             )
             holds(
                 not _worse(measured, first, second),
                 f"{place}{significant(first)}, then {significant(second)} where {moved} move by "
                 f"{sign * SHIFT:g}, then {sign * 2 * SHIFT:g}",
-                "let what lies farther off score no better",
+                f"let what lies farther off score no better, or give {name} its direction: {SIDES}",
             )
     return None
 
@@ -214,7 +220,7 @@ def worsens_where_its_points_are_moved(metric: Metric) -> str | None:
         better = [value for value, measured in judged.items() if _worse(measured, near[value], far[value])]
         worse = [value for value, measured in judged.items() if _worse(measured, far[value], near[value])]
         told = f"where {name} are {shift:g} off, "
-        mend = 'check the direction that values declares: "lower" for a distance, "higher" for a likelihood'
+        mend = f"check the direction that values declares: {SIDES}"
         holds(not better, f"{told}{', '.join(better)} gets better", mend)
         holds(bool(worse) or (name == "reference" and "samples" in points), f"{told}no value gets worse", mend)
     return None

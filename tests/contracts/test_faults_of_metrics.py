@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from bench.contracts.metrics import SIDES
 from bench.interfaces import Measured, Metric
 
 
@@ -62,6 +63,18 @@ class Rest(Alone):
     def measure(self, given):
         gap = float(np.linalg.norm(given.samples.mean(0) - given.reference.mean(0)))
         return {"alone": -float(np.linalg.norm(given.samples.mean(0))), "gap": gap}
+
+
+@dataclass(frozen=True)
+class WithSpread(Metric):
+    """A distance and how far it scatters, which declares a side for both."""
+
+    values: ClassVar = {"gap": Measured("1", "lower"), "gap_sd": Measured("1", "lower")}
+    symmetric: ClassVar[bool] = False
+
+    def measure(self, given):
+        gaps = given.samples.mean(0) - given.reference.mean(0)
+        return {"gap": float(np.linalg.norm(gaps)), "gap_sd": float(given.samples.std(0).mean())}
 
 
 @dataclass(frozen=True)
@@ -126,6 +139,8 @@ FAULTS = [
     (OneWay, "gets_worse_with_distance", "where samples move by -1.5"),
     (Returns, "gets_worse_with_distance", "let what lies farther off score no better"),
     (Rest, "gets_worse_with_distance", "alone (higher is better)"),
+    (WithSpread, "gets_worse_with_distance", f"declares for gap_sd ({SIDES})"),
+    (WithSpread, "is_0_where_nothing_differs", "or give gap_sd its direction"),
     (Unused, "answers_to_every_input", "no value changes with law"),
     (Ungoverned, "answers_to_every_input", "no value changes with field"),
     (Constant, "answers_to_every_input", "no value changes with training"),
