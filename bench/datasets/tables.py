@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     Labels = NDArray[np.int64]
     Pixels = NDArray[np.uint8]
 
+FORM = 2
+"""Counts the ways in which files have been read: what was unpacked in an earlier one is not taken."""
+
 PICTURES = (".png", ".jpg", ".jpeg")
 
 MOST_PIXELS = 4096 * 4096
@@ -55,7 +58,7 @@ def unpacked(names: Sequence[str], how: str, unpack: Unpack) -> dict[str, Array]
     """
     contents = tuple(content_of(name) for name in names)
     if (contents, how) not in _HELD:
-        place = cache_root() / "own" / hashlib.sha256("/".join((*contents, how)).encode()).hexdigest()[:32]
+        place = cache_root() / "own" / hashlib.sha256("/".join((*contents, how, str(FORM))).encode()).hexdigest()[:32]
         found = _kept(place)
         if not found:
             paths = [file_of(name) for name in contents]
@@ -160,11 +163,12 @@ def _columns(path: Path, suffix: str, key: str | None, labels: str | int | None)
         frame = pd.read_parquet(path) if suffix == ".parquet" else _separated(path, SEPARATORS[suffix])
     except ImportError as error:
         raise ValueError(
-            f"{path}: pandas cannot read it here ({error}); pip install pyarrow, or save it as .npy"
+            f"{path}: reading it needs pyarrow, which is missing here or too old; pip install -U pyarrow, or save it "
+            "as .npy"
         ) from error
     except ValueError as error:  # a decoder's and the parsers' own among them
         said = " ".join(str(error).split())[:200]
-        raise ValueError(f"{path}: cannot be read as a table ({said}); {_remedy(error)}") from error
+        raise ValueError(f"{path}: cannot be read as a table ({said}); {_remedy(suffix, error)}") from error
     except Exception as error:  # pyarrow's own
         raise ValueError(f"{path}: damaged ({type(error).__name__}: {error}); save it anew") from error
     if frame.empty:
@@ -186,7 +190,7 @@ def _columns(path: Path, suffix: str, key: str | None, labels: str | int | None)
     for number, column in enumerate(frame.columns, 1):
         if not pd.api.types.is_numeric_dtype(frame[column]):
             bad = frame[column][pd.to_numeric(frame[column], errors="coerce").isna()]
-            such = repr(str(bad.iloc[0])[:40]) if len(bad) else "text"
+            such = repr(str((bad if len(bad) else frame[column]).iloc[0])[:40])
             raise ValueError(
                 f"{path}: column {number} ({column}) is not numbers, such as {such}; drop it, or name it by `labels`"
             )
@@ -207,11 +211,13 @@ def _separated(path: Path, separator: str) -> pd.DataFrame:
             raise pd.errors.ParserError("rows have more columns than the first") from error
 
 
-def _remedy(error: ValueError) -> str:
+def _remedy(suffix: str, error: ValueError) -> str:
     """What to do about a table that cannot be read."""
+    if suffix == ".parquet":
+        return "save it anew, each column under a name of its own"
     if isinstance(error, UnicodeDecodeError):
         return "save it as UTF-8 text, and unpack it if it is packed"
-    return "let every row have as many columns, separated alike" if str(error) else "save it anew"
+    return "let every row have as many columns, separated alike"
 
 
 def _array(path: Path, key: str | None, labels: str | int | None) -> tuple[Array, Array | None]:
@@ -324,10 +330,13 @@ def _picture(file: Path, side: int | None) -> Array:
     from PIL import Image, ImageOps
 
     try:
-        with Image.open(file, formats=("PNG", "JPEG")) as opened:
-            if opened.width * opened.height > MOST_PIXELS:
-                raise ValueError(f"{opened.width} x {opened.height} pixels are too many")
+        with Image.open(file, formats=("PNG", "JPEG")) as coded:
+            if coded.width * coded.height > MOST_PIXELS:
+                raise ValueError(f"{coded.width} x {coded.height} pixels are too many")
+            opened = ImageOps.exif_transpose(coded)  # as it is shown: a camera held upright notes so and turns nothing
             deep = opened.mode.startswith("I")  # 16 bits, which Pillow would cut off at 255
+            if opened.has_transparency_data and np.asarray(opened.convert("RGBA"))[..., 3].min() < 255:
+                raise ValueError("it is transparent in places, and what it stands on is not said; lay it on a colour")
             image = Image.fromarray(np.rint(np.asarray(opened) / 257).astype(np.uint8)) if deep else opened
             image = image.convert("L" if deep or opened.mode in ("1", "L", "LA") else "RGB")
             if side is not None:

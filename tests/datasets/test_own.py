@@ -1,5 +1,6 @@
 """Data of a user's own: read, split, scaled and taken back, and refused with place and remedy."""
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -52,7 +53,7 @@ def rows(points):
     return {tuple(row) for row in np.asarray(points, dtype=np.float32).tolist()}
 
 
-@pytest.mark.parametrize("form", ["npy", "npz", "csv", "tsv", "headless.csv"])
+@pytest.mark.parametrize("form", ["npy", "npz", "csv", "tsv", "headless.csv", "parquet"])
 def test_points_of_every_form_are_the_same_law(tmp_path, random, form):
     points, labels = random.normal(size=(200, 3)), np.array(["b", "a"])[random.integers(0, 2, 200)]
     file, given = tmp_path / f"points.{form}", {}
@@ -65,8 +66,12 @@ def test_points_of_every_form_are_the_same_law(tmp_path, random, form):
     else:
         table = pd.DataFrame(points, columns=["u", "v", "w"]).assign(kind=labels)
         head, given = form != "headless.csv", {"labels": "kind" if form != "headless.csv" else 3}
+        if form == "parquet":
+            pytest.importorskip("pyarrow")
+            table.to_parquet(file)
         table = table if head else table.assign(kind=(labels == "b").astype(int))
-        table.to_csv(file, index=False, sep="\t" if form == "tsv" else ",", header=head, float_format="%.17g")
+        if form != "parquet":
+            table.to_csv(file, index=False, sep="\t" if form == "tsv" else ",", header=head, float_format="%.17g")
     law = made(tmp_path, "points", file=file.name, held_out=0.25, scale="none", **given)
     assert (law.shape, law.points, law.units) == ((3,), 150, ())
     train = law.training_set(0).numpy()
@@ -165,6 +170,18 @@ def test_what_is_asked_of_a_file_and_not_there_is_refused(tmp_path, random, give
     assert words in refused(tmp_path, "points", **given)
 
 
+def test_a_parquet_file_that_cannot_be_read_says_what_to_do(tmp_path, monkeypatch):
+    (tmp_path / "points.parquet").write_bytes(b"PAR1 and no more")
+    if importlib.util.find_spec("pyarrow"):
+        assert "save it anew" in refused(tmp_path, "points", file="points.parquet")
+    for reader in ("pyarrow", "fastparquet"):  # as where they are not installed
+        monkeypatch.setitem(sys.modules, reader, None)
+    assert "points.parquet: reading it needs pyarrow, which is missing" in (
+        said := refused(tmp_path, "points", file="points.parquet")
+    )
+    assert "pip install -U pyarrow, or save it as .npy" in said
+
+
 def test_what_was_unpacked_is_kept_and_held_against_its_checksum(tmp_path, random, cache, monkeypatch):
     np.savetxt(tmp_path / "points.csv", random.normal(size=(50, 2)), delimiter=",")
     first = made(tmp_path, "points", file="points.csv").training_set(0)
@@ -214,6 +231,37 @@ def test_pictures_of_16_bits_keep_their_whole_range(tmp_path):
         Image.fromarray(shades).save(tmp_path / "deep" / f"{number}.png")
     pixels, _ = made(tmp_path, "pictures", file="deep", held_out=0.5).pictures("train")
     assert pixels[0].ravel().tolist() == [17 * step for step in range(16)]
+
+
+def test_pictures_are_seen_as_they_are_shown_and_transparent_ones_refused(tmp_path):
+    (tmp_path / "photos").mkdir()
+    red = np.zeros((4, 6, 4), np.uint8)
+    red[:2] = 255, 0, 0, 255
+    red[2:, :, 3] = 255
+    for number in range(20):
+        Image.fromarray(red).save(tmp_path / "photos" / f"{number:02}.png")
+    turned = Image.Exif()
+    turned[0x0112] = 6  # to be turned by a quarter to the right
+    Image.fromarray(red[..., :3].transpose(1, 0, 2)[::-1].copy()).save(tmp_path / "photos" / "20.png", exif=turned)
+    law = made(tmp_path, "pictures", file="photos", held_out=0.48)
+    seen = [*law.pictures("train")[0], *law.pictures("test")[0]]
+    assert len(seen) == 21
+    assert all((image == red[..., :3].transpose(2, 0, 1)).all() for image in seen)
+
+    glass = red.copy()
+    glass[0, 0, 3] = 254
+    grey = Image.fromarray(red[..., 0]).convert("P")
+    for name, picture, options in (
+        ("rgba", Image.fromarray(glass), {}),
+        ("palette", grey, {"transparency": 255}),
+        ("grey", Image.fromarray(red[..., 0]), {"transparency": 0}),
+    ):
+        file = tmp_path / "photos" / f"x{name}.png"
+        picture.save(file, **options)
+        assert f"x{name}.png: cannot be read as a picture (it is transparent" in refused(
+            tmp_path, "pictures", file="photos"
+        )
+        file.unlink()
 
 
 @pytest.mark.parametrize(
