@@ -5,6 +5,8 @@ PROFILE ?=
 DEVICE ?= auto
 PYTHON ?= python3
 MICRO ?=
+RACE ?=
+TABLES ?= results
 BIN := .venv/bin
 
 # The checksum in the stamps' names makes an install follow the file's content, not its date.
@@ -16,11 +18,11 @@ DOCS := .venv/installed-docs-$(SUM)
 export OMP_WAIT_POLICY = passive
 
 .DEFAULT_GOAL := help
-.PHONY: help bench test test-slow lint micro report docs notebook clean
+.PHONY: help bench test test-slow lint micro race report docs notebook clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
-	@echo 'variables: SUITE=$(SUITE) PROFILE=$(PROFILE) DEVICE=$(DEVICE) PYTHON=$(PYTHON)'
+	@echo 'variables: SUITE=$(SUITE) PROFILE=$(PROFILE) DEVICE=$(DEVICE) PYTHON=$(PYTHON) MICRO=$(MICRO) RACE=$(RACE) TABLES=$(TABLES)'
 
 bench: $(RUN) ## run SUITE in PROFILE on DEVICE, print the answers, and compare them with the published ones
 	@$(BIN)/bench run $(SUITE) $(if $(PROFILE),--profile $(PROFILE)) --device $(DEVICE)
@@ -43,8 +45,13 @@ lint: $(DEV) ## check format, rules, types and import directions
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-micro: $(DEV) ## measure the speed of the inner loops, as ratios
-	$(BIN)/pytest tests/micro --benchmark-only $(MICRO)
+micro: $(DEV) ## measure the speed of the inner loops beside bare ones and others' libraries; TABLES/micro.md
+	@mkdir -p build
+	$(BIN)/pytest tests/micro --benchmark-only --benchmark-json build/micro.json $(MICRO)
+	@$(BIN)/python tests/race/tables.py micro build/micro.json --into $(TABLES)
+
+race: $(DEV) ## do quick's grid here, by hand and as tutorials do, in turn; TABLES/race.md
+	@$(BIN)/python tests/race/tables.py race --into $(TABLES) $(RACE)
 
 docs: $(DOCS) ## build the documentation into build/docs
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

@@ -1,6 +1,7 @@
-"""Speed of the inner loops, each beside a bare version of the same work; read the ratios in parentheses.
+"""Speed of the inner loops, each beside a bare version of the same work, and beside others' libraries where they do it.
 
-`make micro` runs these; an ordinary test run skips them. Seconds depend on the machine, ratios hardly do.
+`make micro` runs these, and makes a table of ratios; an ordinary test run skips them. Seconds depend on the machine,
+ratios hardly do. Names begin with `bare` (what the ratios of a group are to), with the library, or with `harness`.
 """
 
 import hashlib
@@ -10,6 +11,7 @@ import numpy as np
 import ot
 import pytest
 import torch
+from threadpoolctl import threadpool_limits
 from torch import nn
 from torchdiffeq import odeint
 
@@ -29,7 +31,10 @@ ENDS = torch.tensor([0.0, 1.0], dtype=torch.float64)
 
 training = pytest.mark.benchmark(group="64 training steps, MLP 3x128, batch 256")
 sampling = pytest.mark.benchmark(group="20 Euler steps, MLP 3x128, n = 1024")
-scoring = pytest.mark.benchmark(group="score of 1024 samples against 1024")
+adapting = pytest.mark.benchmark(group="dopri5 to 1e-5, MLP 3x128, n = 1024")
+transporting = pytest.mark.benchmark(group="W2 of 1024 samples against 1024")
+scoring = pytest.mark.benchmark(group="MMD of 1024 samples against 1024")
+distancing = pytest.mark.benchmark(group="FID of 1000 images against 10000, given 64 features each")
 planning = pytest.mark.benchmark(group="1000 cells")
 finding = pytest.mark.benchmark(group="200 stored entries of 1024 points")
 
@@ -42,8 +47,18 @@ def component(room, name, **given):
 def _one_thread():
     before = torch.get_num_threads()
     torch.set_num_threads(1)
-    yield
+    with threadpool_limits(1):  # NumPy's and SciPy's libraries too
+        yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture
+def by_hand():
+    """The race's loops with others' libraries."""
+    pytest.importorskip("torchcfm")
+    from tests.race import by_hand
+
+    return by_hand
 
 
 @pytest.fixture
@@ -77,13 +92,22 @@ def test_bare_loop(benchmark, job, net):
 
 
 @training
-def test_train(benchmark, job):
+@pytest.mark.parametrize("optimizer", ["adam", "fused adam"])
+def test_torchcfm_loop(benchmark, by_hand, optimizer):
+    """Its matcher in a plain loop, with what the harness draws; Adam as torch makes it, and fused."""
+    flow, fused = by_hand.by_torchcfm("linear"), optimizer == "fused adam" or None
+    net = benchmark(by_hand.train, flow, "gaussian_mixture", "linear", "noise_at_0", 0, steps=STEPS, fused=fused)
+    assert sum(part.numel() for part in net.parameters()) == 33_794
+
+
+@training
+def test_harness_training(benchmark, job):
     trained = benchmark(train, job, torch.device("cpu"), lambda *_: None)
     assert len(trained.losses) == STEPS
 
 
 @training
-def test_draw_alone(benchmark, job):
+def test_harness_draws_alone(benchmark, job):
     batch = benchmark(draw, job, 0, STEPS)
     assert batch.x_t.shape == (STEPS, 256, 2)
 
@@ -114,7 +138,7 @@ def test_bare_euler(benchmark, field, start):
 
 
 @sampling
-def test_euler(benchmark, field, start):
+def test_harness_euler(benchmark, field, start):
     solver = component("solver", "euler", steps=20)
     end = benchmark(lambda: solver.solve(field, start, ENDS).states[-1])
     torch.testing.assert_close(end, euler(field, start), rtol=1e-4, atol=1e-5)
@@ -131,24 +155,81 @@ def test_torchdiffeq_euler(benchmark, field, start):
     torch.testing.assert_close(benchmark(solve), euler(field, start), rtol=1e-4, atol=1e-5)
 
 
+@adapting
+def test_bare_torchdiffeq_dopri5(benchmark, field, start):
+    def solve():
+        with torch.no_grad():
+            return odeint(field, start, ENDS, method="dopri5", rtol=1e-5, atol=1e-5)[-1]
+
+    assert benchmark(solve).isfinite().all()
+
+
+@adapting
+def test_harness_dopri5(benchmark, field, start):
+    solver = component("solver", "dopri5")
+    end = benchmark(lambda: solver.solve(field, start, ENDS).states[-1])
+    with torch.no_grad():
+        due = odeint(field, start, ENDS, method="dopri5", rtol=1e-7, atol=1e-7)[-1]
+    torch.testing.assert_close(end, due, rtol=1e-3, atol=1e-3)
+
+
 @pytest.fixture
 def clouds():
     generator = numpy_stream(0, "micro")
     return Given(samples=generator.normal(size=(1024, 2)), reference=generator.normal(size=(1024, 2)))
 
 
-@scoring
+@transporting
 def test_bare_emd2(benchmark, clouds):
+    """POT alone, on costs that are there."""
     cost = ot.dist(clouds.samples, clouds.reference, metric="sqeuclidean")
     assert benchmark(ot.emd2, [], [], cost, numItermax=1_000_000) > 0
 
 
+@transporting
+def test_harness_wasserstein(benchmark, clouds):
+    assert 0 < benchmark(component("metric", "wasserstein").measure, clouds)["wasserstein"] < 1
+
+
 @scoring
-@pytest.mark.parametrize("name", ["wasserstein", "mmd"])
-def test_metric(benchmark, clouds, name):
-    metric = component("metric", name)
-    values = benchmark(metric.measure, clouds)
-    assert 0 < values[name] < 1
+def test_bare_mmd(benchmark, by_hand, clouds):
+    """Every pair's kernel at every bandwidth."""
+    x, y = clouds.samples, clouds.reference
+
+    def mmd():
+        return by_hand.mmd(ot.dist(x, x), ot.dist(y, y), ot.dist(x, y))
+
+    assert 0 < benchmark(mmd) < 1
+
+
+@scoring
+def test_harness_mmd(benchmark, clouds):
+    assert 0 < benchmark(component("metric", "mmd").measure, clouds)["mmd"] < 1
+
+
+@pytest.fixture
+def features():
+    """Of 1000 samples and of 10,000 test images, as float32 (n, 64)."""
+    generator = numpy_stream(0, "micro features")
+    return [generator.normal(size=(n, 64)).astype(np.float32) for n in (1000, 10_000)]
+
+
+@distancing
+def test_bare_torch_fidelity(benchmark, features):
+    from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
+
+    def fid():
+        statistics = [fid_features_to_statistics(torch.from_numpy(part)) for part in features]
+        return fid_statistics_to_metric(*statistics, verbose=False)
+
+    assert 0 < benchmark(fid)["frechet_inception_distance"] < 10
+
+
+@distancing
+def test_harness_fid_and_fid_infinity(benchmark, features):
+    """FID, and the line through it at n/2, ... n/5."""
+    made = benchmark(lambda: component("metric", "fid").compare(*features, numpy_stream(0, "micro parts")))
+    assert made["fid_infinity"] < made["fid"]
 
 
 @pytest.fixture
@@ -177,7 +258,7 @@ def test_bare_hashes(benchmark, suite):
 
 
 @planning
-def test_planner(benchmark, suite):
+def test_harness_planner(benchmark, suite):
     laid = benchmark(plan, suite, "this machine")
     assert len(laid.cells["train"]) == 1000
     assert (laid.count("train"), laid.count("sample")) == (100, 1000)
@@ -211,14 +292,14 @@ def test_bare_reads(benchmark, stored):
 
 
 @finding
-def test_first_find(benchmark, stored):
+def test_harness_first_find(benchmark, stored):
     """A store just opened verifies every checksum."""
     root, keys = stored
     assert benchmark(lambda: found(Store(root), keys)) == 200
 
 
 @finding
-def test_later_find(benchmark, stored):
+def test_harness_later_find(benchmark, stored):
     """What was verified once is not read through again."""
     root, keys = stored
     store = Store(root)
