@@ -10,6 +10,7 @@ scores differ by more than seeds do. `micro` makes one of what pytest-benchmark 
 """
 
 import argparse
+import contextlib
 import io
 import json
 import os
@@ -24,6 +25,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import t as student
 
+from bench.execute import tree
 from bench.work import provenance_here
 
 SUITE = Path("suites/quick.yaml")
@@ -50,7 +52,11 @@ def clocked(command, threads=None):
         env=quiet | ({"OMP_NUM_THREADS": str(threads)} if threads else {}),
         stdout=subprocess.PIPE, text=True, check=True,
     )  # fmt: skip
-    return done.stdout, now() - began
+    ended = now()[0]
+    with contextlib.suppress(ChildProcessError):
+        while True:  # what it began and left behind, such as the server of workers, is ours to count
+            os.wait()
+    return done.stdout, [ended, now()[1]] - began
 
 
 def now():
@@ -200,6 +206,9 @@ def main():
     options.add_argument("--into", type=Path, default=Path("results"), help="folder of race.md or micro.md")
     asked, busy = options.parse_args(), os.getloadavg()[0]
     if asked.what == "race":
+        if not tree.LINUX:
+            raise SystemExit("a race needs Linux, where the processor time of workers can be told")
+        tree.adopt_orphans()
         text = race_text(*race(asked.share, asked.anew))
     elif asked.file is None:
         options.error("micro needs the file that pytest --benchmark-json wrote")
