@@ -26,10 +26,11 @@ from bench.suite import load_suite
 from bench.train import train
 
 TABLES = Tables()
-STEPS = 64
+STEPS = 256
+"""Of a training: a whole block of draws, which the harness makes at once."""
 ENDS = torch.tensor([0.0, 1.0], dtype=torch.float64)
 
-training = pytest.mark.benchmark(group="64 training steps, MLP 3x128, batch 256")
+training = pytest.mark.benchmark(group="256 training steps, MLP 3x128, batch 256")
 sampling = pytest.mark.benchmark(group="20 Euler steps, MLP 3x128, n = 1024")
 adapting = pytest.mark.benchmark(group="dopri5 to 1e-5, MLP 3x128, n = 1024")
 transporting = pytest.mark.benchmark(group="W2 of 1024 samples against 1024")

@@ -171,7 +171,7 @@ def micro_text(measured):
     shown = pd.DataFrame({
         "work": tests["work"].where(~tests["work"].duplicated(), ""),
         "way": tests["way"].str.replace("_", " ").str.replace("[", ", ").str.rstrip("]"),
-        "milliseconds": (1e3 * tests["median"]).map("{:,.3g}".format),
+        "milliseconds": (1e3 * tests["median"]).map(lambda x: f"{x:,.0f}" if x >= 100 else f"{x:.3g}"),
         "ratio": tests["ratio"].map("{:.2f}".format),
         "rounds": tests["rounds"],
     })  # fmt: skip
@@ -185,13 +185,13 @@ def markdown(table):
     return table.to_markdown(index=False, disable_numparse=True, colalign=align)
 
 
-def machine(busy):
-    """Where and when: processor, cores, versions, commit, date. busy: the load when it began."""
+def machine(load):
+    """Where and when: processor, cores, load as it is said, versions, commit, date."""
     here = provenance_here()
     versions = here["versions"]
     dirty = ", with changes" if here["dirty"] else ""
     return (
-        f"{here['cpu']}, {here['cores']} cores, load {busy:.1f} at the start; torch {versions['torch']}, Python "
+        f"{here['cpu']}, {here['cores']} cores, load {load}; torch {versions['torch']}, Python "
         f"{versions['python']}; {datetime.now(UTC):%Y-%m-%d}, commit {str(here['commit'])[:12]}{dirty}."
     )
 
@@ -204,7 +204,7 @@ def main():
     options.add_argument("--share", type=float, default=1.0, help="race: of the seeds; two at least")
     options.add_argument("--anew", type=int, default=4, help="race: cells that are trained anew")
     options.add_argument("--into", type=Path, default=Path("results"), help="folder of race.md or micro.md")
-    asked, busy = options.parse_args(), os.getloadavg()[0]
+    asked, load = options.parse_args(), f"{os.getloadavg()[0]:.1f}"
     if asked.what == "race":
         if not tree.LINUX:
             raise SystemExit("a race needs Linux, where the processor time of workers can be told")
@@ -214,7 +214,8 @@ def main():
         options.error("micro needs the file that pytest --benchmark-json wrote")
     else:
         text = micro_text(json.loads(asked.file.read_text()))
-    text = f"{text} {machine(busy)}\n"
+    when = "at the start" if asked.what == "race" else "at the end, its own included"
+    text = f"{text} {machine(f'{load} {when}')}\n"
     asked.into.mkdir(parents=True, exist_ok=True)
     (asked.into / f"{asked.what}.md").write_text(text, encoding="utf-8")
     print(text)
