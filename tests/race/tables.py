@@ -128,10 +128,11 @@ def compared(scores):
 def refuse_other_work(found):
     """Raise SystemExit where a way scores otherwise than the harness, beyond what seeds explain, or none can tell."""
     apart = found[found["difference"].abs() > found["allowed"]]
+    shown = apart[[*CELL, "way", "mean", "mean_ours", "allowed"]].to_string(index=False)
     if found.empty or not apart.empty:
         raise SystemExit(
             "no table: " + ("the ways have no cell in common" if found.empty else
-            f"the ways do not do the same work, W2 differs:\n{apart[[*CELL, 'way', 'mean', 'mean_ours', 'allowed']]}")
+            f"the ways do not do the same work, W2 differs:\n{shown}")
         )  # fmt: skip
 
 
