@@ -43,7 +43,7 @@ class _Alone(Members):
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
-        self.module = module
+        self.module, self.held = module, list(module.parameters())
 
     def forward(self, x: Tensor, tau: Tensor, *labels: Tensor) -> Tensor:
         """Ask the only member."""
@@ -56,7 +56,7 @@ class _Alone(Members):
 
     def clip(self, bound: float) -> None:
         """As torch does it."""
-        nn.utils.clip_grad_norm_(self.module.parameters(), bound)
+        nn.utils.clip_grad_norm_(self.held, bound)
 
 
 class _Stack(Members):
@@ -118,10 +118,10 @@ class _Linears(nn.Module):
 
     def forward(self, h: Tensor) -> Tensor:
         """H W + b for each member with its own."""
-        weight = self.weight[:, : self.shape[0] * self.shape[1]].unflatten(1, self.shape)
+        weight = _cut(self.weight, self.shape[0] * self.shape[1]).view(-1, *self.shape)
         if self.bias is None:
             return torch.bmm(h, weight)
-        return torch.baddbmm(self.bias[:, None, : self.shape[1]], h, weight)
+        return torch.baddbmm(_cut(self.bias, self.shape[1]).unsqueeze(1), h, weight)
 
     def part(self, name: str, member: int) -> Tensor:
         """One member's weight (out, in) or bias (out,), as nn.Linear has them."""
@@ -129,6 +129,11 @@ class _Linears(nn.Module):
             assert self.bias is not None
             return self.bias[member, : self.shape[1]]
         return self.weight[member, : self.shape[0] * self.shape[1]].view(self.shape).t()
+
+
+def _cut(held: Tensor, size: int) -> Tensor:
+    """What of a parameter is no padding, (K, size). Where there is none, a view would cost time, and again backward."""
+    return held if held.shape[1] == size else held[:, :size]
 
 
 def _padded(parts: Sequence[Tensor]) -> nn.Parameter:

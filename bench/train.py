@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 from bench.batches import Batch, Spent, TrainJob, block_length, blocks, draw, transport_batch
 from bench.checkpoint import Checkpoint, Kept
 from bench.cohort import members
+from bench.descent import Descent, RunningMean
 from bench.errors import Diverged
 from bench.netcheck import NET_STREAM, examine, initialised
 from bench.seeds import global_stream
@@ -107,7 +107,7 @@ def train_together(
     cohort, steps = _Cohort(jobs, device), jobs[0].training.steps
     losses = torch.zeros(steps, len(jobs), device=device)
     diverged: dict[int, Diverged] = {}
-    kept = Checkpoint(checkpoint, cohort.modules, cohort.optimizer) if checkpoint else None
+    kept = Checkpoint(checkpoint, cohort.modules, cohort.descent.optimizer) if checkpoint else None
     step, before = kept.load(losses) if kept else (0, 0.0)
     began = time.perf_counter() - before
     for drawn in zip(*(blocks(job, step) for job in jobs), strict=True):
@@ -145,49 +145,55 @@ class _Cohort:
         built = [initialised(job.net, job.dataset.shape, job.seed, job.replica) for job in jobs]
         self.parameters = sum(p.numel() for p in built[0].parameters())
         self.nets = members(built, stackable=jobs[0].net.stackable).to(device)
-        self.average = None if self.settings.ema is None else copy.deepcopy(self.nets).requires_grad_(False)
-        kind = torch.optim.Adam if self.settings.optimizer == "adam" else torch.optim.AdamW
-        self.optimizer = kind(
-            self.nets.parameters(), lr=self.settings.learning_rate, weight_decay=self.settings.weight_decay, fused=True
-        )
+        self.average = None if self.settings.ema is None else RunningMean(self.nets, self.settings.ema)
+        self.descent = Descent([*self.nets.parameters()], self.settings)
 
     @property
     def modules(self) -> dict[str, nn.Module]:
         """Nets and running means by name."""
-        return {"nets": self.nets} if self.average is None else {"nets": self.nets, "average": self.average}
+        return {"nets": self.nets} if self.average is None else {"nets": self.nets, "average": self.average.nets}
 
     def advance(self, blocks: Sequence[Batch], first: int, losses: Tensor) -> None:
         """Take the steps of a block of each member, the first of them number `first`; losses (L, K) are filled."""
         together = [torch.stack(each, dim=1).to(self.device) for each in zip(*(b.parts for b in blocks), strict=True)]
         for number, parts in enumerate(zip(*together, strict=True)):
-            for group in self.optimizer.param_groups:
-                group["lr"] = self.settings.learning_rate * rate(self.settings, first + number)
-            losses[number] = self._step(Batch(*parts))
-            if self.average is not None and self.settings.ema is not None:
-                _follow(self.average, self.nets, self.settings.ema)
+            losses[number] = self._step(
+                Batch(*parts), self.settings.learning_rate * rate(self.settings, first + number)
+            )
+            if self.average is not None:
+                self.average.follow()
 
-    def _step(self, batch: Batch) -> Tensor:
+    def _step(self, batch: Batch, learning_rate: float) -> Tensor:
         """One step on x_t (K, B, *S), tau (K, B), ... of all members; returns the losses (K,)."""
         x_t, tau, target, labels = batch
         low_precision = self.settings.precision == "bf16"
         with torch.autocast(self.device.type, torch.bfloat16) if low_precision else nullcontext():
             output = self.nets(x_t, tau) if labels is None else self.nets(x_t, tau, labels)
-        error = (output.float() - target).square().flatten(2).mean(dim=2)
-        if self.settings.weighting != "none":
-            error = torch.stack([_weight(job, at) for job, at in zip(self.jobs, tau, strict=True)]) * error
-        losses: Tensor = error.mean(dim=1)
-        self.optimizer.zero_grad(set_to_none=True)
-        losses.sum().backward()
+        losses, slope = self._loss(output.detach().float() - target, tau)
+        self.descent.forget()
+        output.backward(slope.to(output.dtype))
         if self.settings.clip is not None:
             self.nets.clip(self.settings.clip)
-        self.optimizer.step()
-        return losses.detach()
+        self.descent.step(learning_rate)
+        return losses
+
+    def _loss(self, error: Tensor, tau: Tensor) -> tuple[Tensor, Tensor]:
+        """Weighted mean squares (K,) of the errors (K, B, *S), and the derivative of their sum by the errors.
+
+        By hand, since a tape over these few operations costs more than they do.
+        """
+        squares, share = error.square().flatten(2), error.new_ones(()) / error.shape[1]
+        means = squares.mean(dim=2)
+        if self.settings.weighting != "none":
+            weights = torch.stack([_weight(job, at) for job, at in zip(self.jobs, tau, strict=True)])
+            means, share = weights * means, weights.mul(share).view(*weights.shape, *[1] * (error.dim() - 2))
+        return means.mean(dim=1), error * (2 * (share / squares.shape[2]))
 
     def weights(self, member: int) -> dict[str, dict[str, Tensor]]:
         """By name: raw, and ema where it was asked for."""
         found = {"raw": self.nets.state(member)}
         if self.average is not None:
-            found["ema"] = self.average.state(member)
+            found["ema"] = self.average.nets.state(member)
         return found
 
 
@@ -220,20 +226,3 @@ def rate(settings: Training, step: int) -> float:
         return 1.0
     done = (step - settings.warmup) / (settings.steps - settings.warmup)
     return 0.5 * (1 + math.cos(math.pi * done))
-
-
-def _follow(average: nn.Module, nets: nn.Module, decay: float) -> None:
-    """Move a running mean by a step: of parameters and of buffers, which BatchNorm's statistics are; counts are copied.
-
-    A buffer that stays as it is keeps its bits.
-    """
-    means, now = _floating(average), _floating(nets)
-    with torch.no_grad():
-        torch._foreach_lerp_(means, now, 1 - decay)
-        for mean, held in zip(average.buffers(), nets.buffers(), strict=True):
-            if not mean.is_floating_point():
-                mean.copy_(held)
-
-
-def _floating(module: nn.Module) -> list[Tensor]:
-    return [*module.parameters(), *(buffer for buffer in module.buffers() if buffer.is_floating_point())]

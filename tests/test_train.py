@@ -9,7 +9,7 @@ import pytest
 import torch
 from scipy import stats
 
-from bench import batches, checkpoint, netcheck, train
+from bench import batches, checkpoint, descent, netcheck, train
 from bench.couplings import ClassWise, Independent
 from bench.datasets import DATASETS, SOURCES
 from bench.errors import Diverged
@@ -177,6 +177,24 @@ def test_stacking_steps_like_torch_does_on_the_plain_module(job):
         optimizer.step()
     for name, value in run(job).weights["raw"].items():
         torch.testing.assert_close(value, net.state_dict()[name], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["adam", "adamw"])
+def test_descent_steps_to_the_bit_like_torchs_optimizer_also_where_gradients_are_missing(kind):
+    settings = Training(optimizer=kind, weight_decay=0.1)
+    mine, theirs = ([torch.nn.Parameter(torch.randn(size, generator=stream(0, "w"))) for size in (7, 64)] for _ in "ab")
+    steps = descent.Descent(mine, settings)
+    optimizer = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[kind](theirs, weight_decay=0.1, fused=True)
+    for number, there in enumerate([(1,), (0, 1), (0, 1), (0,), (0, 1)]):  # which have a gradient
+        steps.forget()
+        optimizer.zero_grad()
+        for place in there:
+            gradient = torch.randn(len(mine[place]), generator=stream(number, "g"))
+            mine[place].grad, theirs[place].grad = gradient, gradient.clone()
+        optimizer.param_groups[0]["lr"] = 0.1 / (number + 1)
+        optimizer.step()
+        steps.step(0.1 / (number + 1))
+        assert all(map(torch.equal, mine, theirs))
 
 
 def test_a_net_with_weights_beside_its_linear_layers_is_told_not_to_be_stackable(job):

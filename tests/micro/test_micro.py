@@ -6,6 +6,7 @@ ratios hardly do. Names begin with `bare` (what the ratios of a group are to), w
 
 import hashlib
 import json
+from dataclasses import replace
 
 import numpy as np
 import ot
@@ -23,14 +24,13 @@ from bench.seeds import numpy_stream, stream
 from bench.settings import Training
 from bench.store import Store, write_array
 from bench.suite import load_suite
-from bench.train import train
+from bench.train import train_together
 
 TABLES = Tables()
-STEPS = 256
-"""Of a training: a whole block of draws, which the harness makes at once."""
+STEPS = 512
 ENDS = torch.tensor([0.0, 1.0], dtype=torch.float64)
 
-training = pytest.mark.benchmark(group="256 training steps, MLP 3x128, batch 256")
+training = pytest.mark.benchmark(group="512 training steps with their draws, MLP 3x128, batch 256")
 sampling = pytest.mark.benchmark(group="20 Euler steps, MLP 3x128, n = 1024")
 adapting = pytest.mark.benchmark(group="dopri5 to 1e-5, MLP 3x128, n = 1024")
 transporting = pytest.mark.benchmark(group="W2 of 1024 samples against 1024")
@@ -77,19 +77,25 @@ def net():
 
 @training
 def test_bare_loop(benchmark, job, net):
-    x_t, tau, target, _ = draw(job, 0, 1)
+    """What one writes by hand: the same net, optimizer and draws, with torch's own generator."""
+    means = torch.from_numpy(job.dataset.mixture().means).float()
+    deviations = torch.from_numpy(job.dataset.mixture().covariances[:, 0, 0]).float().sqrt()[:, None]
     optimizer = torch.optim.Adam(net.parameters(), lr=1e-3, fused=True)
 
     def steps():
         for _ in range(STEPS):
-            loss = nn.functional.mse_loss(net(x_t[0], tau[0]), target[0])
+            which = torch.randint(len(means), (256,))
+            x1 = means[which] + deviations[which] * torch.randn(256, 2)
+            x0, t = torch.randn(256, 2), torch.rand(256)
+            x_t = torch.lerp(x0, x1, t[:, None])
+            loss = nn.functional.mse_loss(net(x_t, t), x1 - x0)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
         return float(loss.detach())
 
     first = steps()
-    assert benchmark(steps) < first
+    assert benchmark(steps) < 2 * first
 
 
 @training
@@ -102,15 +108,23 @@ def test_torchcfm_loop(benchmark, by_hand, optimizer):
 
 
 @training
-def test_harness_training(benchmark, job):
-    trained = benchmark(train, job, torch.device("cpu"), lambda *_: None)
+def test_solo(benchmark, job):
+    (trained,) = benchmark(train_together, [job], torch.device("cpu"), lambda *_: None)
     assert len(trained.losses) == STEPS
 
 
 @training
-def test_harness_draws_alone(benchmark, job):
-    batch = benchmark(draw, job, 0, STEPS)
-    assert batch.x_t.shape == (STEPS, 256, 2)
+def test_member_of_4(benchmark, job):
+    """Four trainings as one, of a quarter of the steps each, so that as many steps of members are taken."""
+    shorter = replace(job, training=replace(job.training, steps=STEPS // 4))
+    jobs = [replace(shorter, seed=seed) for seed in range(4)]
+    assert len(benchmark(train_together, jobs, torch.device("cpu"), lambda *_: None)) == 4
+
+
+@pytest.mark.benchmark(group="the draws of 512 steps alone, batch 256")
+def test_draw_alone(benchmark, job):
+    batch = benchmark(lambda: [draw(job, number, 256) for number in range(STEPS // 256)][-1])
+    assert batch.x_t.shape == (256, 256, 2)
 
 
 @pytest.fixture
