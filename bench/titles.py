@@ -23,6 +23,7 @@ TITLES = {
     "kid": "KID (unbiased, squared)",
     "mode_weight_tv": "mode weights (total variation)",
     "class_histogram": "classes (total variation)",
+    "classified": "classified (share at .9)",
     "log_likelihood": "log-likelihood",
     "velocity_error": "velocity error (root mean square)",
 }

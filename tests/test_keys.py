@@ -12,7 +12,8 @@ from bench.planner import Plan, plan
 from bench.settings import Sampling, Training
 from bench.suite import load_suite
 
-ON_PICTURES = {"fid", "kid", "precision_recall", "density_coverage", "class_histogram", "nearest_training_image"}
+BY_CLASS = {"class_histogram", "classified"}
+ON_PICTURES = {"fid", "kid", "precision_recall", "density_coverage", *BY_CLASS, "nearest_training_image"}
 
 PLANE = {
     "question": "What moves?",
@@ -41,7 +42,7 @@ PICTURES = {
     "metrics": [
         *(
             {"name": name, "extractor": "pixels"}
-            for name in sorted(ON_PICTURES - {"class_histogram", "nearest_training_image"})
+            for name in sorted(ON_PICTURES - BY_CLASS - {"nearest_training_image"})
         ),
         "nearest_training_image",
         {"name": "log_likelihood", "steps": 1, "points": 2, "probes": 1},

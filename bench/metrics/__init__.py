@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bench.interfaces import Metric
 from bench.metrics.budget import ErrorBudget
-from bench.metrics.classes import ClassHistogram
+from bench.metrics.classes import ClassHistogram, Classified
 from bench.metrics.energy import EnergyDistance
 from bench.metrics.fidelity import FID, KID, PrecisionRecall
 from bench.metrics.likelihood import LogLikelihood
@@ -35,5 +35,6 @@ METRICS: dict[str, type[Metric]] = {
     "precision_recall": PrecisionRecall,
     "density_coverage": DensityCoverage,
     "class_histogram": ClassHistogram,
+    "classified": Classified,
     "nearest_training_image": NearestTrainingImage,
 }

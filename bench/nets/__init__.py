@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bench.interfaces import Net
 from bench.nets.dit import DiT
+from bench.nets.leanunet import LeanUNet
 from bench.nets.mlp import MLP, ResidualMLP
 from bench.nets.oracle import Oracle
 from bench.nets.resunet import AttentionUNet
@@ -13,6 +14,7 @@ NETS: dict[str, type[Net]] = {
     "mlp": MLP,
     "residual_mlp": ResidualMLP,
     "unet": UNet,
+    "unet_lean": LeanUNet,
     "unet_attention": AttentionUNet,
     "dit": DiT,
     "oracle": Oracle,

@@ -14,7 +14,7 @@ from bench.datasets.images import Digits, Mnist, Pictures
 from bench.errors import JobError, Unavailable, Undefined
 from bench.interfaces import Given
 from bench.metrics import extractor as extractors
-from bench.metrics.classes import ClassHistogram
+from bench.metrics.classes import ClassHistogram, Classified
 from bench.metrics.extractor import Features, extractor, register, tag, train_extractor
 from bench.metrics.fidelity import FID, KID, PrecisionRecall, as_bytes
 from bench.metrics.manifold import DensityCoverage, NearestTrainingImage
@@ -234,6 +234,16 @@ def test_class_histogram_is_the_share_that_is_missing(mnist):
     assert even < 0.08
 
 
+def test_the_classifier_is_sure_of_digits_and_less_often_of_two_in_one(mnist):
+    images = some(mnist, "test", 1000)
+    mixed = (0.5 * images[::2] + 0.5 * images[1::2]).astype(np.uint8)
+    of_images, of_mixed = (measured(Classified(), shown, mnist)["classified"] for shown in (images, mixed))
+    assert 0.94 < of_images < 0.99
+    assert of_mixed < of_images - 0.3
+    both = measured(Classified(), np.concatenate([images, mixed]), mnist)["classified"]
+    assert both == pytest.approx((2 * of_images + of_mixed) / 3)
+
+
 def test_copies_of_training_images_are_told_from_new_ones(digits):
     train, test = (digits.pictures(part)[0] for part in ("train", "test"))
     copies = measured(NearestTrainingImage(), train[[5, 5, 1436]], digits)
@@ -258,9 +268,13 @@ def test_small_digits_have_a_distance_over_their_pixels(digits):
         measured(FID(), test, digits)
     with pytest.raises(Undefined, match="tells no classes apart"):
         measured(ClassHistogram(extractor="pixels"), test, digits)
+    with pytest.raises(Undefined, match="tells no classes apart"):
+        measured(Classified(extractor="pixels"), test, digits)
 
 
-@pytest.mark.parametrize("metric", [FID, KID, PrecisionRecall, DensityCoverage, ClassHistogram, NearestTrainingImage])
+@pytest.mark.parametrize(
+    "metric", [FID, KID, PrecisionRecall, DensityCoverage, ClassHistogram, Classified, NearestTrainingImage]
+)
 def test_points_on_the_plane_are_no_images(metric):
     from bench.datasets.moons import TwoMoons
 

@@ -13,6 +13,7 @@ from bench.nets import NETS
 SMALL = {
     "unet": {"width": 16},
     "unet of patches": {"width": 16, "patch": 2},
+    "unet_lean": {"width": 16},
     "unet_attention": {"width": 8},
     "unet_attention of patches": {"width": 8, "patch": 2},
     "dit": {"width": 24, "depth": 2},
@@ -26,7 +27,7 @@ MNIST = (1, 28, 28)
 
 
 def built(name, shape=DIGITS, seed=0, stirred=True, **parameters):
-    """A small module; `stirred`: weights moved a little, since two of the nets begin as 0."""
+    """A small module; `stirred`: weights moved a little, since three of the nets begin as 0."""
     torch.manual_seed(seed)
     module = KINDS[name](**SMALL[name] | parameters).build(shape)
     if stirred:
@@ -64,6 +65,17 @@ def test_a_unet_of_patches_sees_each_square_as_a_pixel_and_nothing_beyond_the_ed
     for row, column in itertools.product(range(6), range(6)):
         place = 2 * ((row + 1) % 2) + (column + 1) % 2
         assert torch.equal(out[:, 0, row, column], expected[:, place, (row + 1) // 2, (column + 1) // 2])
+
+
+def test_the_lean_unet_lets_the_noise_by_and_keeps_what_odd_grids_hold():
+    x, tau = batch((2, 10, 6), 3)  # grids of 5 x 3, 3 x 2 and 2 x 1 for patches of 2 x 2
+    module = built("unet_lean", (2, 10, 6), stirred=False)
+    with torch.no_grad():
+        module.gain.bias.copy_(torch.tensor([2.0] * 4 + [-1.0] * 4))
+        torch.testing.assert_close(module(x, tau), x * torch.tensor([2.0, -1.0])[:, None, None])
+        module.out.weight.normal_()
+        rest = module(x, tau) - x * torch.tensor([2.0, -1.0])[:, None, None]
+    assert (rest.abs().amax(dim=(0, 1)) > 0.01).all()  # down to the last row and column
 
 
 @ALL
@@ -128,6 +140,7 @@ def test_training_wakes_every_parameter_from_the_published_beginning(name):
 def test_only_nets_whose_paper_says_so_begin_at_zero(shape):
     x, tau = batch(shape, 2)
     assert built("unet", shape, stirred=False)(x, tau).abs().max() > 0.01
+    assert not built("unet_lean", shape, stirred=False)(x, tau).any()
     assert not built("unet_attention", shape, stirred=False)(x, tau).any()
     assert not built("dit", shape, stirred=False)(x, tau).any()
 
@@ -186,12 +199,14 @@ def test_tokens_of_the_dit_know_their_place():
 def test_a_unet_of_patches_needs_sides_that_patches_fill():
     with pytest.raises(ValueError, match=r"^unet with patch 2 .*multiples of 2, .*not 7 x 8"):
         built("unet of patches", (1, 7, 8))
+    with pytest.raises(ValueError, match=r"^unet_lean with patch 2 .*multiples of 2, .*not 7 x 8"):
+        built("unet_lean", (1, 7, 8))
 
 
 @pytest.mark.parametrize("name", sorted({name.split()[0] for name in SMALL}))
 @pytest.mark.parametrize(
     ("shape", "words"),
-    [((2,), "not for points of shape"), ((1, 30, 28), "multiples of 4.* not 30 x 28"), ((28, 28), "not for points")],
+    [((2,), "not for points of shape"), ((1, 31, 28), "multiples of [24].* not 31 x 28"), ((28, 28), "not for points")],
 )
 def test_shapes_that_do_not_fit_are_refused_in_words(name, shape, words):
     with pytest.raises(ValueError, match=rf"^{name} .*{words}"):
