@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -62,6 +64,10 @@ class Batch(NamedTuple):
         """Those that there are."""
         return tuple(part for part in self if part is not None)
 
+    def pinned(self) -> Batch:
+        """The same in memory from which a GPU copies while others compute."""
+        return Batch(*(part.pin_memory() for part in self.parts))
+
 
 def block_length(job: TrainJob) -> int:
     """Steps whose random numbers are drawn together; a function of batch, transport batch and shape alone."""
@@ -80,10 +86,19 @@ def blocks(job: TrainJob, done: int = 0) -> Iterator[Batch]:
 
     Block b depends on (seed, replica, b) alone.
     """
+    return (call() for call in due(job, done))
+
+
+def due(job: TrainJob, done: int = 0) -> Iterator[Callable[[], Batch]]:
+    """The same, each to be drawn when it is called."""
     length, steps = block_length(job), job.training.steps
     for number in range(done // length, math.ceil(steps / length)):
-        used = min(length, steps - number * length)
-        yield draw(job, number, length, used=used)
+        yield partial(draw, job, number, length, used=min(length, steps - number * length))
+
+
+def own(job: TrainJob) -> bool:
+    """Whether all that draws is ours, which takes its random numbers from the generators that it is given alone."""
+    return all(type(part).__module__.startswith("bench.") for part in (job.dataset, job.source, job.coupling, job.path))
 
 
 def draw(job: TrainJob, number: int, length: int, spent: Spent | None = None, used: int | None = None) -> Batch:
@@ -95,7 +110,8 @@ def draw(job: TrainJob, number: int, length: int, spent: Spent | None = None, us
     batch = job.training.batch
     n = length * batch
     used = length if used is None else used
-    with global_stream(job.seed, "draw", number, job.replica):  # for one that draws though it is given a generator
+    # For one that draws though it is given a generator. Ours do not, and may be asked in several threads.
+    with nullcontext() if own(job) else global_stream(job.seed, "draw", number, job.replica):
         x0, x1, labels = _pairs(job, number, n, used * batch, spent or Spent())
     xi = torch.zeros(())
     if job.path.noisy:

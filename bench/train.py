@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing, nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bench.batches import Batch, Spent, TrainJob, block_length, blocks, draw, transport_batch
+from bench.ahead import made_ahead
+from bench.batches import Batch, Spent, TrainJob, block_length, draw, due, own, transport_batch
 from bench.checkpoint import Checkpoint, Kept
 from bench.cohort import members
 from bench.descent import Descent, RunningMean
@@ -28,6 +30,9 @@ if TYPE_CHECKING:
 
 Progress = Callable[[int, int, float], None]
 """Called with (steps done, steps in all, recent mean loss)."""
+
+LOOK_SECONDS = 0.2
+"""How often a GPU is asked for its losses, for which it and this process wait for one another."""
 
 REHEARSED = 32
 """Steps, at most about, by which a training alone is timed."""
@@ -49,11 +54,14 @@ class Trained(NamedTuple):
 
 
 def run_together(
-    tasks: Sequence[Task], progress: Callable[[int, int, int, float], None], checkpoint: Kept | None = None
+    tasks: Sequence[Task],
+    progress: Callable[[int, int, int, float], None],
+    checkpoint: Kept | None = None,
+    spare: int = 0,
 ) -> list[Made | Exception]:
     """The training stage, for one task or a cohort; what became of each. An error that names no member is raised."""
     jobs = [train_job(task) for task in tasks]
-    outcomes = train_together(jobs, tasks[0].device, progress, checkpoint)
+    outcomes = train_together(jobs, tasks[0].device, progress, checkpoint, spare)
     return [
         outcome if isinstance(outcome, Exception) else _made(job, outcome, len(jobs))
         for job, outcome in zip(jobs, outcomes, strict=True)
@@ -92,44 +100,70 @@ def train_together(
     device: torch.device,
     progress: Callable[[int, int, int, float], None],
     checkpoint: Kept | None = None,
+    spare: int = 0,
 ) -> list[Trained | Diverged]:
     """Train a cohort: jobs of one net and one Training, more than one only where the net is stackable.
 
     Each has its own random streams and outcome; on the CPU an outcome's bits do not depend on the company.
     progress is called with (job's place, steps done, steps in all, recent mean loss). checkpoint: a place from which
-    a training goes on that was killed, for the same jobs alone. A net that draws random numbers of its own trains by
+    a training goes on that was killed, for the same jobs alone. spare: cores beside the one at work; they draw and pair
+    ahead where that is worth a thread, and change no bit. A net that draws random numbers of its own trains by
     itself, whatever its class says of stacking: in company its draws would be shared out among all.
     """
     draws = examine(jobs[0])
     if draws and len(jobs) > 1:
         alone = [(lambda _, *news, place=place: progress(place, *news)) for place in range(len(jobs))]
-        return [train_together([job], device, told)[0] for job, told in zip(jobs, alone, strict=True)]
+        return [train_together([job], device, told, spare=spare)[0] for job, told in zip(jobs, alone, strict=True)]
     cohort, steps = _Cohort(jobs, device), jobs[0].training.steps
     losses = torch.zeros(steps, len(jobs), device=device)
     diverged: dict[int, Diverged] = {}
     kept = Checkpoint(checkpoint, cohort.modules, cohort.descent.optimizer) if checkpoint else None
     step, before = kept.load(losses) if kept else (0, 0.0)
-    began = time.perf_counter() - before
-    for drawn in zip(*(blocks(job, step) for job in jobs), strict=True):
-        first, step = step, step + len(drawn[0].tau)
-        with global_stream(jobs[0].seed, NET_STREAM, first // block_length(jobs[0]), jobs[0].replica):
-            cohort.advance(drawn, first, losses[first:step])
-        for place, column in enumerate(losses[first:step].cpu().unbind(1)):
-            recent = float(column.mean())
-            if not math.isfinite(recent) and place not in diverged:
-                diverged[place] = _diverged(column, first, steps)
-            if place not in diverged:
-                progress(place, step, steps, recent)
-        if len(diverged) == len(jobs):
-            break
-        if kept and not diverged:
-            kept.save(step, time.perf_counter() - began, losses)
+    began = looked = time.perf_counter() - before
+    seen = step
+    with closing(_drawn(jobs, device, step, spare)) as flow:
+        for drawn in zip(*[flow] * len(jobs), strict=True):
+            first, step = step, step + len(drawn[0].tau)
+            with global_stream(jobs[0].seed, NET_STREAM, first // block_length(jobs[0]), jobs[0].replica):
+                cohort.advance(drawn, first, losses[first:step])
+            if device.type != "cpu" and step < steps and time.perf_counter() - looked < LOOK_SECONDS:
+                continue
+            looked = time.perf_counter()
+            for place, column in enumerate(losses[seen:step].cpu().unbind(1)):
+                recent = float(column.mean())
+                if not math.isfinite(recent) and place not in diverged:
+                    diverged[place] = _diverged(column, seen, steps)
+                if place not in diverged:
+                    progress(place, step, steps, recent)
+            seen = step
+            if len(diverged) == len(jobs):
+                break
+            if kept and not diverged:
+                kept.save(step, time.perf_counter() - began, losses)
     seconds = (time.perf_counter() - began) / len(jobs)
     return [
         diverged.get(place)
         or Trained(cohort.weights(place), losses[:, place].cpu().numpy(), seconds, cohort.parameters)
         for place in range(len(jobs))
     ]
+
+
+def _drawn(jobs: Sequence[TrainJob], device: torch.device, done: int, spare: int) -> Generator[Batch]:
+    """Block by block, what each job in turn is to be shown.
+
+    Beside a GPU a thread draws ahead whatever it is. On a CPU it is spare cores that pair; draws without pairing are a
+    thirtieth of a small net's step, and are done where they are needed.
+    """
+    calls = (call for block in zip(*(due(job, done) for job in jobs), strict=True) for call in block)
+    on_gpu, pairs = device.type == "cuda", not all(job.coupling.independent for job in jobs)
+    if on_gpu:
+        calls = (partial(_pinned, call) for call in calls)
+    threads = max(spare if pairs else 0, 1 if on_gpu else 0) if all(map(own, jobs)) else 0
+    return made_ahead(calls, threads, len(jobs) + threads)
+
+
+def _pinned(call: Callable[[], Batch]) -> Batch:
+    return call().pinned()
 
 
 def _diverged(losses: Tensor, first: int, steps: int) -> Diverged:
@@ -155,7 +189,10 @@ class _Cohort:
 
     def advance(self, blocks: Sequence[Batch], first: int, losses: Tensor) -> None:
         """Take the steps of a block of each member, the first of them number `first`; losses (L, K) are filled."""
-        together = [torch.stack(each, dim=1).to(self.device) for each in zip(*(b.parts for b in blocks), strict=True)]
+        together = [
+            torch.stack([part.to(self.device, non_blocking=True) for part in each], dim=1)
+            for each in zip(*(b.parts for b in blocks), strict=True)
+        ]
         for number, parts in enumerate(zip(*together, strict=True)):
             losses[number] = self._step(
                 Batch(*parts), self.settings.learning_rate * rate(self.settings, first + number)

@@ -1,5 +1,6 @@
 """Training: what it draws, what it minimises, and that its outcome is addressed by seed alone."""
 
+import threading
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from types import SimpleNamespace
@@ -9,8 +10,8 @@ import pytest
 import torch
 from scipy import stats
 
-from bench import batches, checkpoint, descent, netcheck, train
-from bench.couplings import ClassWise, Independent
+from bench import batches, checkpoint, couplings, descent, netcheck, train
+from bench.couplings import ClassWise, Independent, OptimalTransport
 from bench.datasets import DATASETS, SOURCES
 from bench.errors import Diverged
 from bench.nets import MLP, ResidualMLP
@@ -149,6 +150,22 @@ def test_a_member_of_a_cohort_has_the_bits_that_it_has_alone(job, changes):
         assert np.array_equal(alone.losses, together.losses)
         for kind, weights in alone.weights.items():
             assert all(torch.equal(weights[name], together.weights[kind][name]) for name in weights)
+
+
+def test_spare_cores_pair_ahead_and_change_no_bit(job, monkeypatch):
+    def seen(*points):
+        names.add(threading.current_thread().name.partition("_")[0])
+        return assignment(*points)
+
+    names, assignment = set(), couplings.assignment
+    monkeypatch.setattr(couplings, "assignment", seen)
+    job = replace(job, training=Training(steps=600, batch=16))
+    jobs = [replace(job, coupling=kind(), seed=seed) for seed, kind in enumerate((ClassWise, OptimalTransport))]
+    outcomes = [train.train_together(jobs, CPU, lambda *_: None, spare=spare) for spare in (0, 2)]
+    assert names == {"MainThread", "ahead"}
+    for alone, ahead in zip(*outcomes, strict=True):
+        assert np.array_equal(alone.losses, ahead.losses)
+        assert all(torch.equal(alone.weights["raw"][name], value) for name, value in ahead.weights["raw"].items())
 
 
 def test_a_member_that_diverges_ends_alone(job):

@@ -176,7 +176,14 @@ class _Run:
             batch = [job for job in chosen if self._take_on(self.plan.jobs[job])]
             if batch:
                 self.flying.update(batch)
-                self.engine.submit([self._work(self.plan.jobs[job]) for job in batch])
+                spare = self._spare()
+                self.engine.submit([self._work(self.plan.jobs[job], spare) for job in batch])
+
+    def _spare(self) -> int:
+        """Cores of this machine that fall to a batch about to start beside its own, if all have as many."""
+        waiting = sum(len(queue) for kind, queue in self.queues.items() if not KINDS[kind].alone)
+        spare = self.engine.slots // (self.engine.slots - self.engine.free + 1 + waiting) - 1
+        return 0 if spare <= 0 or self.engine.machine else spare
 
     def _take_on(self, job: Job) -> bool:
         """Claim a job that is to be done now, unless another driver has it in hand or has done it meanwhile."""
@@ -236,7 +243,7 @@ class _Run:
             queue.remove(job)
         return batch
 
-    def _work(self, job: Job) -> Work:
+    def _work(self, job: Job, spare: int) -> Work:
         self.staging[job.id] = self.store.staging(job.kind, job.key)
         inputs = {}
         for kind, upstream in job.inputs.items():
@@ -247,8 +254,8 @@ class _Run:
         saves = KINDS[job.kind].resumes and not job.cohort
         return Work(
             job.kind, job.key, configs, job.fields, job.seed, job.replica, inputs, str(self.staging[job.id]),
-            device=self._device(job), plugins=self.plugins, options=dict(job.options), limits=self.allowance.of(job),
-            files=held(config.plain for config in job.configs.values()),
+            device=self._device(job), spare=spare, plugins=self.plugins, options=dict(job.options),
+            limits=self.allowance.of(job), files=held(config.plain for config in job.configs.values()),
             checkpoint=str(self.store.checkpoint(job.kind, job.key, job.code)) if saves else "",
         )  # fmt: skip
 

@@ -33,6 +33,8 @@ class Work:
     """Folder to write arrays and the log into."""
     device: str = "cpu"
     threads: int = 1
+    spare: int = 0
+    """Cores beside its own that nobody else asks for; they change no result."""
     plugins: dict[str, str] = field(default_factory=dict)
     """Plugin files, and the hash of what each and its neighbours held when the job was planned."""
     options: dict[str, Any] = field(default_factory=dict)

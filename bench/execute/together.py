@@ -60,7 +60,7 @@ def _outcomes(
             run = STAGES[batch[0].kind].run
             with contained():
                 made: Sequence[Made | Exception] = run(
-                    tasks, lambda place, *news: progress(batch[place], *news), checkpoint
+                    tasks, lambda place, *news: progress(batch[place], *news), checkpoint, batch[0].spare
                 )
             return made
         except Exception as error:
