@@ -15,6 +15,7 @@ from __future__ import annotations
 import functools
 import html
 import shlex
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -377,20 +378,20 @@ def planned(suite: Suite, results: Path, workers: int | None) -> Planned:
 
     from bench.advice import warnings
     from bench.execute import Estimator, LocalEngine
-    from bench.execute.driver import look_up
+    from bench.execute.driver import look_up, redone_of
     from bench.kinds import KINDS
     from bench.work import device_named, lay_out, provenance_here, store_of
 
     store, device, slots = store_of(results), device_named("auto"), LocalEngine(_asked_workers(workers)).slots
     laid = lay_out(suite, provenance_here(), device)
     found = look_up(laid, store)
-    missing = [job for job in laid.jobs.values() if job.id not in found]
-    rows = [(kind, laid.count(kind), sum(job[0] == kind for job in found)) for kind in KINDS if laid.count(kind)]
+    missing = [job for at, job in laid.jobs.items() if at not in found]
+    jobs, stored = (Counter(kind for kind, _ in of) for of in (laid.jobs, found))
+    rows = [(kind, jobs[kind], stored[kind]) for kind in KINDS if jobs[kind]]
     kinds = pd.DataFrame(rows, columns=["kind", "jobs", "stored"]).set_index("kind")
     return Planned(
         suite, laid, kinds.assign(to_do=kinds["jobs"] - kinds["stored"]),
-        sum(1 for job in missing if store.other_code(job.kind, job.key, job.code)),
-        Estimator(store, device).cost(missing, slots), device, slots, list(store.notices),
+        redone_of(missing, store), Estimator(store, device).cost(missing, slots), device, slots, list(store.notices),
         warnings(suite, laid, found, results),
     )  # fmt: skip
 

@@ -8,8 +8,10 @@ distinct value, and hashes of what cells share are made once; cells stay index c
 from __future__ import annotations
 
 import functools
+import gc
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -20,11 +22,12 @@ from bench.components import Config, Tables, choice, parameter_names
 from bench.exact import law_of
 from bench.inputs import Needs
 from bench.interfaces import ProcessSolver
+from bench.recipes import NONE, Drawn, Recipe, Seeded, Setting
 from bench.reference import FloorKind, floor_kind
 from bench.refusals import refusal, without_score
 from bench.roles import Roles, digest
 from bench.sample import SHOWN
-from bench.stages import LAW, NOTHING, STAGES, TRAINING, Stage
+from bench.stages import LAW, NOTHING, STAGES, TRAINING
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -33,6 +36,9 @@ if TYPE_CHECKING:
 
 DRAWN = ("direction", "solver")
 """Factors in which cells may differ that share everything else."""
+
+SETTING = (*TRAINING, "sampling", "replica")
+"""All other factors."""
 
 COLUMNS = ("train", "reference", "sample", "train_time", "sample_time")
 """Columns of a plan that are no metric's; the others are `score/<metric>` and `floor/<metric>`."""
@@ -44,7 +50,7 @@ JobId = tuple[str, str]
 """(kind, key)."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Job:
     """One piece of work: what it is, what it needs, and the hash of the code that will do it."""
 
@@ -102,12 +108,25 @@ class Plan:
 
     def count(self, kind: str) -> int:
         """Number of distinct jobs of a kind."""
-        return sum(1 for job in self.jobs.values() if job.kind == kind)
+        return sum(1 for of, _ in self.jobs if of == kind)
 
 
 def plan(suite: Suite, hardware: str) -> Plan:
     """Lay out every job of a suite. `hardware` names the machine that seconds speak of."""
-    return _Planner(suite, hardware).plan()
+    with _uncollected():
+        return _Planner(suite, hardware).plan()
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Without looking for cycles: there are none among a million new objects, and looking takes as long as the rest."""
+    before = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if before:
+            gc.enable()
 
 
 @functools.cache
@@ -131,138 +150,155 @@ class _Planner:
     def plan(self) -> Plan:
         """Every cell in turn; what cells share is planned once."""
         cells = self.suite.cells
-        factors = sorted(cells.index)
-        stacked = np.stack([cells.index[factor] for factor in factors] + [cells.seed], axis=1)
         columns: dict[str, list[JobId | None]] = {}
-        refused: dict[int, str] = {}
-        shared: dict[tuple[int, ...], _Shared] = {}
-        given: dict[tuple[int, ...], dict[str, Config]] = {}
-        upstream = [factors.index(f) for f in (*TRAINING, "sampling", "replica")] + [len(factors)]
         for name in (*COLUMNS, *(f"{kind}/{metric}" for metric in self.metrics for kind in ("score", "floor"))):
             columns[name] = [None] * len(cells)
-        at_direction, at_solver = factors.index("direction"), factors.index("solver")
-        for cell, row in enumerate(stacked.tolist()):
-            common = tuple(row[i] for i in upstream)
-            if common not in given:
-                given[common] = {f: cells.configs[f][i] for f, i in zip(factors, row, strict=False)}
-            direction = cells.configs["direction"][row[at_direction]]
-            solver = cells.configs["solver"][row[at_solver]]
-            scoreless = without_score(self.tables.build, given[common], direction, solver)
-            if scoreless:  # before anything is planned, so that nothing is trained for it
-                refused[cell] = scoreless
+        refused: dict[int, str] = {}
+        settings: dict[tuple[int, ...], Setting] = {}
+        own, drawn = (zip(*(cells.index[factor].tolist() for factor in each), strict=True) for each in (SETTING, DRAWN))
+        for cell, (at, place, seed) in enumerate(zip(own, drawn, cells.seed.tolist(), strict=True)):
+            if at not in settings:
+                settings[at] = Setting({f: cells.configs[f][i] for f, i in zip(SETTING, at, strict=True)})
+            setting = settings[at]
+            if place not in setting.drawn:
+                configs = [cells.configs[f][i] for f, i in zip(DRAWN, place, strict=True)]
+                setting.drawn[place] = self._drawn(setting, *configs)
+            found = setting.drawn[place]
+            if found.refusal:
+                refused[cell] = found.refusal
                 continue
-            if common not in shared:
-                shared[common] = self._shared(given[common], row[-1])
-            known = shared[common]
-            if known.refusal:
-                refused[cell] = known.refusal
-                continue
-            for name, job in self._drawn(known, direction, solver).items():
-                columns[name][cell] = job
+            if seed not in setting.seeds:
+                setting.seeds[seed] = self._seeded(setting, seed)
+            jobs = self._cell(setting, found, setting.seeds[seed])
+            for name, column in columns.items():
+                column[cell] = jobs.get(name)
         return Plan(self.jobs, columns, refused)
 
-    def _shared(self, given: Mapping[str, Config], seed: int) -> _Shared:
-        """What all cells have in common that differ in direction and solver alone."""
-        build = self.tables.build
-        reason = refusal(build, given)
-        if reason:
-            return _Shared(refusal=reason)
-        values = {role: config for role, config in given.items() if role not in (*DRAWN, "replica")}
+    def _settle(self, setting: Setting) -> None:
+        """Who plays each role in a setting, or why nobody can."""
+        build, given = self.tables.build, setting.given
+        setting.refusal = refusal(build, given) or ""
+        if setting.refusal:
+            return
+        values = {role: config for role, config in given.items() if role != "replica"}
         if build(values["path"]).one_target:
             values["target"] = choice("target", "exact")  # the same number, so the same job
         values["law"] = self._law(values["dataset"])
-        net = build(values["net"])
-        if not net.trained:
+        if not build(values["net"]).trained:
             finite = build(values["dataset"]).points is not None
             values["known"] = values["dataset"] if finite else values["law"]
-        known = _Shared(Roles(self.tables, values), seed, build(given["replica"]), net.trained)
-        if net.trained:
-            known.jobs["train"] = self._train(known)
-            known.jobs["train_time"] = self._train_time(known)
+        setting.known, setting.replica = Roles(self.tables, values), build(given["replica"])
+
+    def _drawn(self, setting: Setting, direction: Config, solver: Config) -> Drawn:
+        """One direction and solver of a setting. Whether it is refused is told before anything is planned for it."""
+        scoreless = without_score(self.tables.build, setting.given, direction, solver)
+        if not scoreless and setting.refusal is None:
+            self._settle(setting)
+        if why := scoreless or setting.refusal:
+            return Drawn(why)
+        roles = Roles(self.tables, {"direction": direction, "solver": solver}, setting.roles)
+        return Drawn("", roles, self.tables.build(solver).stochastic)
+
+    def _seeded(self, setting: Setting, seed: int) -> Seeded:
+        """What all cells of a setting and a seed have in common, whatever their direction and solver."""
+        known, roles, build = Seeded(seed), setting.roles, self.tables.build
+        if roles.component("net").trained:
+            known.jobs["train"] = train = self._train(setting, seed)
+            if "train_time" not in setting.jobs:
+                setting.jobs["train_time"] = self._train_time(setting, train)
+            known.jobs["train_time"] = setting.jobs["train_time"]
         for name, metric in self.metrics.items():
-            known.prepared[name] = self._prepared(metric, known)
-        kind = floor_kind(build(values["law"]), build(values["source"]), build(values["sampling"]).start)
-        known.jobs |= self._judged(known, kind)
+            if f"prepared/{name}" not in setting.jobs:
+                setting.jobs[f"prepared/{name}"] = self._prepared(metric, setting)
+        kind = floor_kind(build(roles["law"]), build(roles["source"]), build(roles["sampling"]).start)
+        known.jobs |= self._judged(setting, known, kind)
         return known
 
-    def _judged(self, known: _Shared, floor: FloorKind) -> dict[str, JobId | None]:
+    def _judged(self, setting: Setting, known: Seeded, floor: FloorKind) -> dict[str, JobId | None]:
         """The reference and the floors that samples are judged by, of one kind of floor."""
         if floor not in known.judged:
-            roles = known.roles
-            jobs: dict[str, JobId | None] = {}
-            jobs["reference"] = self._job(
-                "reference", STAGES["reference"], known, roles, options={"floor": floor},
-                group=f"reference/{roles['law'].name}/{roles.component('sampling').n}",
-            )  # fmt: skip
-            for name, metric in self.metrics.items():
-                jobs[f"floor/{name}"] = self._floor(name, metric, known, jobs["reference"])
+            roles, name = setting.roles, f"reference/{floor}"
+            if name not in setting.recipes:
+                setting.recipes[name] = self._recipe(
+                    "reference", roles, replica=setting.replica, options={"floor": floor},
+                    group=f"reference/{roles['law'].name}/{roles.component('sampling').n}",
+                )  # fmt: skip
+            jobs: dict[str, JobId | None] = {"reference": self._enter(setting.recipes[name], known.seed)}
+            for metric in self.metrics:
+                jobs[f"floor/{metric}"] = self._floor(metric, setting, known.seed, jobs)
             known.judged[floor] = jobs
         return known.judged[floor]
 
-    def _train(self, known: _Shared) -> JobId:
-        training, net = known.roles.component("training"), known.roles["net"]
-        alike = [net.digest, known.roles["training"].digest, str(known.roles.component("dataset").shape)]
-        return self._job(
-            "train", STAGES["train"], known, known.roles,
-            group=f"train/{net.digest[:12]}/{training.batch}x{training.steps}",
-            cohort="/".join(alike) if known.roles.component("net").stackable else "",
-        )  # fmt: skip
+    def _train(self, setting: Setting, seed: int) -> JobId:
+        if "train" not in setting.recipes:
+            roles = setting.roles
+            training, net = roles.component("training"), roles["net"]
+            alike = [net.digest, roles["training"].digest, str(roles.component("dataset").shape)]
+            setting.recipes["train"] = self._recipe(
+                "train", roles, replica=setting.replica,
+                group=f"train/{net.digest[:12]}/{training.batch}x{training.steps}",
+                cohort="/".join(alike) if roles.component("net").stackable else "",
+            )  # fmt: skip
+        return self._enter(setting.recipes["train"], seed)
 
-    def _train_time(self, known: _Shared) -> JobId:
+    def _train_time(self, setting: Setting, train: JobId) -> JobId:
         """Seconds of a training by itself: neither its seed nor the sign of its time changes the work."""
-        roles = self._as_timed(known.roles, {"clock": choice("clock", "noise_at_0")}, TRAINING)
-        group = f"time/{self.jobs[known.train].group}" if known.train else ""
-        return self._job(
-            "train_time", STAGES["train_time"], _Shared(roles), roles,
-            options={"hardware": self.hardware}, group=group,
-        )  # fmt: skip
+        roles = self._as_timed(setting.roles, {"clock": choice("clock", "noise_at_0")}, TRAINING)
+        group = f"time/{self.jobs[train].group}"
+        return self._enter(self._recipe("train_time", roles, options={"hardware": self.hardware}, group=group))
 
-    def _drawn(self, known: _Shared, direction: Config, solver: Config) -> dict[str, JobId | None]:
-        """All jobs of one direction and solver; made once."""
-        at = (direction, solver)
-        if at in known.drawn:
-            return known.drawn[at]
-        roles = Roles(self.tables, {"direction": direction, "solver": solver}, known.roles)
-        settings, net = known.roles.component("sampling"), known.roles.component("net")
-        group = f"{known.roles['net'].digest[:12]}/{solver.digest[:12]}/{settings.n}"
+    def _cell(self, setting: Setting, drawn: Drawn, known: Seeded) -> dict[str, JobId | None]:
+        """All jobs of a cell."""
         jobs = dict(known.jobs)
-        if roles.component("solver").stochastic:  # quasi-random starts are as random as any at its ends
-            jobs |= self._judged(known, "independent")
-        jobs["sample"] = sample = self._job(
-            "sample", STAGES["sample"], known, roles, upstream=jobs, options=self.ways,
-            group=f"sample/{group}x{settings.repeats}", long=net.trained and not net.stackable,
-        )  # fmt: skip
-        jobs["sample_time"] = self._sample_time(known, roles, sample, group)
+        if drawn.stochastic:  # quasi-random starts are as random as any at its ends
+            jobs |= self._judged(setting, known, "independent")
+        if drawn.sample is None:
+            drawn.sample = self._sample(setting, drawn, jobs)
+        jobs["sample"] = self._enter(drawn.sample, known.seed, jobs)
+        if drawn.sample_time is None:
+            drawn.sample_time = self._sample_time(setting, drawn, jobs)
+        timed = drawn.sample_time
+        jobs["sample_time"] = self._enter(timed, known.seed, jobs) if isinstance(timed, Recipe) else timed
         for name, metric in self.metrics.items():
-            upstream = {**jobs, "prepared": known.prepared[name]}
-            jobs[f"score/{name}"] = self._scored("score", name, metric, known, roles, upstream)
-        known.drawn[at] = jobs
+            jobs["prepared"] = setting.jobs[f"prepared/{name}"]
+            if name not in drawn.scores:
+                drawn.scores[name] = self._scored("score", metric, drawn.roles, setting.replica, jobs)
+            jobs[f"score/{name}"] = self._enter(drawn.scores[name], known.seed, jobs)
         return jobs
 
-    def _sample_time(self, known: _Shared, roles: Roles, sample: JobId, group: str) -> JobId:
-        """Seconds of sampling: of the very samples where the solver adapts to them, else of any such evaluations."""
-        stage, options, solver = STAGES["sample_time"], {"hardware": self.hardware}, roles.component("solver")
+    def _sample(self, setting: Setting, drawn: Drawn, jobs: Mapping[str, JobId | None]) -> Recipe:
+        roles = drawn.roles
+        settings, net, solver = roles.component("sampling"), roles.component("net"), roles["solver"]
+        drawn.group = f"{roles['net'].digest[:12]}/{solver.digest[:12]}/{settings.n}"
+        return self._recipe(
+            "sample", roles, upstream=jobs, replica=setting.replica, options=self.ways,
+            group=f"sample/{drawn.group}x{settings.repeats}", long=net.trained and not net.stackable,
+        )  # fmt: skip
+
+    def _sample_time(self, setting: Setting, drawn: Drawn, jobs: Mapping[str, JobId | None]) -> Recipe | JobId:
+        """Seconds of sampling: of the very samples where the solver adapts to them, else of any such evaluations, in
+        one job for all seeds.
+        """
+        roles, options, group = drawn.roles, {"hardware": self.hardware}, f"time/{drawn.group}"
+        solver = roles.component("solver")
         if solver.adaptive:
-            upstream = {**known.jobs, "sample": sample}
-            return self._job(
-                "sample_time", stage, known, roles, AFTER_SAMPLES, upstream=upstream, options=options,
-                group=f"time/{group}",
+            return self._recipe(
+                "sample_time", roles, AFTER_SAMPLES, upstream=jobs, replica=setting.replica,
+                options=options, group=group,
             )  # fmt: skip
         # The path is asked by predictions that are no velocity, and by steps that need more than the velocity.
-        pathless = known.trained and known.roles.component("prediction") == "velocity"
-        timed = self._alike(known, pathless=pathless and not isinstance(solver, ProcessSolver))
+        pathless = roles.component("net").trained and roles.component("prediction") == "velocity"
+        timed = self._alike(setting, pathless=pathless and not isinstance(solver, ProcessSolver))
         at = (id(timed), roles["solver"])
         if at not in self.sample_times:
-            self.sample_times[at] = self._job(
-                "sample_time", stage, _Shared(timed), Roles(self.tables, {"solver": roles["solver"]}, timed),
-                options=options, group=f"time/{group}",
-            )  # fmt: skip
+            alone = Roles(self.tables, {"solver": roles["solver"]}, timed)
+            self.sample_times[at] = self._enter(self._recipe("sample_time", alone, options=options, group=group))
         return self.sample_times[at]
 
-    def _alike(self, known: _Shared, *, pathless: bool) -> Roles:
+    def _alike(self, setting: Setting, *, pathless: bool) -> Roles:
         """A cell's roles, the solver aside, with all that does not change sampling's work at its default."""
-        if pathless not in known.alike:
-            settings = dict(known.roles["sampling"].values) | {"weights": "raw", "start": "quasi", "repeats": 1}
+        if pathless not in setting.alike:
+            settings = dict(setting.roles["sampling"].values) | {"weights": "raw", "start": "quasi", "repeats": 1}
             plain = {
                 "clock": choice("clock", "noise_at_0"),
                 "direction": choice("direction", "forward"),
@@ -272,8 +308,8 @@ class _Planner:
             if pathless:
                 plain |= {"path": self._resolved("path", "linear"), "target": choice("target", "exact")}
             asked = (*(role for role in STAGES["sample_time"].needs.factors if role != "solver"), "dataset", "sampling")
-            known.alike[pathless] = self._as_timed(known.roles, plain, asked)
-        return known.alike[pathless]
+            setting.alike[pathless] = self._as_timed(setting.roles, plain, asked)
+        return setting.alike[pathless]
 
     def _as_timed(self, roles: Roles, plain: Mapping[str, Config], asked: Iterable[str]) -> Roles:
         """Roles with what does not change the work at its default; equal ones are one."""
@@ -281,16 +317,15 @@ class _Planner:
         return self.timed.setdefault(tuple(own.values()), Roles(self.tables, own))
 
     def _scored(
-        self, kind: str, name: str, metric: Config, known: _Shared, roles: Roles, upstream: Mapping[str, JobId | None]
-    ) -> JobId:
+        self, kind: str, metric: Config, roles: Roles, replica: int, upstream: Mapping[str, JobId | None]
+    ) -> Recipe:
         """A score, or a floor's, by what the metric declares and nothing else."""
         needs, code = self._asked(kind, metric)
-        group = f"score/{metric.digest[:12]}/{known.roles['sampling'].digest[:12]}"
+        group = f"score/{metric.digest[:12]}/{roles['sampling'].digest[:12]}"
         if "net" in needs.factors:
-            group += f"/{known.roles['net'].digest[:12]}"
-        return self._job(
-            kind, STAGES[kind], known, roles, needs, upstream=upstream, metric=metric,
-            code=code, group=group,
+            group += f"/{roles['net'].digest[:12]}"
+        return self._recipe(
+            kind, roles, needs, upstream=upstream, replica=replica, metric=metric, code=code, group=group
         )  # fmt: skip
 
     def _asked(self, kind: str, metric: Config) -> tuple[Needs, tuple[Any, ...]]:
@@ -301,40 +336,46 @@ class _Planner:
             self.asked[kind, metric] = needs, tuple(row.fetch for row in rows)
         return self.asked[kind, metric]
 
-    def _prepared(self, metric: Config, known: _Shared) -> JobId | None:
+    def _prepared(self, metric: Config, setting: Setting) -> JobId | None:
         """What the metric works out of the law once; one for all metrics and seeds that ask for the same."""
         preparation = self.tables.build(metric).prepares()
         if preparation is None:
             return None
-        return self._job(
-            "prepared", STAGES["prepared"], _Shared(known.roles), known.roles,
+        recipe = self._recipe(
+            "prepared", setting.roles,
             options={"preparation": [type(preparation).__name__, preparation.name]},
             carried={"metric": metric},
-            group=f"prepared/{preparation.name}/{known.roles['law'].name}",
+            group=f"prepared/{preparation.name}/{setting.roles['law'].name}",
         )  # fmt: skip
+        return self._enter(recipe)
 
-    def _floor(self, name: str, metric: Config, known: _Shared, reference: JobId | None) -> JobId | None:
+    def _floor(self, name: str, setting: Setting, seed: int, jobs: Mapping[str, JobId | None]) -> JobId | None:
+        metric = self.metrics[name]
         component = self.tables.build(metric)
         if not component.floored:
             return None
-        prepared = {"prepared": known.prepared[name]}
+        upstream, at = {**jobs, "prepared": setting.jobs[f"prepared/{name}"]}, f"floor/{name}"
         if component.draws_floor:  # one for all seeds
-            n = known.roles.component("sampling").n
-            return self._job(
-                "floor", STAGES["floor"], _Shared(known.roles), known.roles, LAW, upstream=prepared, metric=metric,
-                options={"n": n}, group=f"floor/{metric.digest[:12]}/{n}",
-            )  # fmt: skip
-        return self._scored("floor", name, metric, known, known.roles, {"reference": reference, **prepared})
+            if at not in setting.jobs:
+                n = setting.roles.component("sampling").n
+                recipe = self._recipe(
+                    "floor", setting.roles, LAW, upstream=upstream, metric=metric,
+                    options={"n": n}, group=f"floor/{metric.digest[:12]}/{n}",
+                )  # fmt: skip
+                setting.jobs[at] = self._enter(recipe, 0, upstream)
+            return setting.jobs[at]
+        if at not in setting.recipes:
+            setting.recipes[at] = self._scored("floor", metric, setting.roles, setting.replica, upstream)
+        return self._enter(setting.recipes[at], seed, upstream)
 
-    def _job(
+    def _recipe(
         self,
         kind: str,
-        stage: Stage,
-        known: _Shared,
         roles: Roles,
         more: Needs = NOTHING,
         *,
         upstream: Mapping[str, JobId | None] | None = None,
+        replica: int = 0,
         metric: Config | None = None,
         options: Mapping[str, Any] | None = None,
         code: Iterable[Any] = (),
@@ -342,27 +383,44 @@ class _Planner:
         group: str = "",
         cohort: str = "",
         long: bool = False,
-    ) -> JobId:
-        """Enter a job, whose key is made here of what it needs and of nothing else."""
+    ) -> Recipe:
+        """All of a job but its seed, and the keys of what it stands on; a key is made of what it needs alone.
+
+        upstream: the jobs of one seed, which in another are of the same code.
+        """
+        stage, build = STAGES[kind], self.tables.build
         needs = _both(stage.needs, more)
-        inputs = {of: job for of in needs.upstream if (job := (upstream or {}).get(of)) is not None}
-        parts = [kind, *roles.parts(needs), *(f"{of}:{key}" for of, (_, key) in inputs.items())]
-        parts += [f"{name}={json.dumps(value)}" for name, value in sorted((options or {}).items())]
-        parts += [str(known.seed), str(known.replica)]
-        carried = dict(carried or {})
+        there = [(of, job) for of in needs.upstream if (job := (upstream or {}).get(of)) is not None]
+        tail, carried = [str(replica)], dict(carried or {})
         if metric is not None:
             carried["metric"] = metric
-            parts += [metric.digest, str(self.tables.build(metric).version)]
-        job_id = (kind, digest(parts))
+            tail += [metric.digest, str(build(metric).version)]
+        played = [*roles.configs(needs).values(), *carried.values()]
+        classes = dict.fromkeys(type(build(config)) for config in played if config.name is not None)
+        begins = [(each.__module__, each.__qualname__) for each in (stage.run, *stage.code, *code)]
+        hashed = code_hash(
+            classes=classes, upstream=[self.jobs[job].code for _, job in there], definitions=begins
+        )  # fmt: skip
+        head = [kind, *roles.parts(needs)]
+        given = [f"{name}={json.dumps(value)}" for name, value in sorted((options or {}).items())]
+        return Recipe(
+            "\n".join(head), tuple(of for of, _ in there), "".join(f"{part}\n" for part in given), "\n".join(tail),
+            kind, hashed, roles, needs, replica, options or NONE, carried or NONE, group, cohort, long,
+        )  # fmt: skip
+
+    def _enter(self, recipe: Recipe, seed: int = 0, jobs: Mapping[str, Any] = NONE) -> JobId:
+        """Enter the job of a recipe and a seed, which stands on some of these jobs."""
+        inputs = NONE
+        above = ""
+        if recipe.upstream:
+            inputs = {of: jobs[of] for of in recipe.upstream}
+            for of, (_, key) in inputs.items():
+                above += f"{of}:{key}\n"
+        job_id = (recipe.kind, digest([f"{recipe.head}\n{above}{recipe.options}{seed}\n{recipe.tail}"]))
         if job_id not in self.jobs:
-            played = [*roles.configs(needs).values(), *carried.values()]
-            classes = dict.fromkeys(type(self.tables.build(config)) for config in played if config.name is not None)
-            begins = [(each.__module__, each.__qualname__) for each in (stage.run, *stage.code, *code)]
-            upstream_code = [self.jobs[job].code for job in inputs.values()]
-            hashed = code_hash(classes=classes, upstream=upstream_code, definitions=begins)
             self.jobs[job_id] = Job(
-                kind, job_id[1], hashed, roles, needs, known.seed, known.replica, inputs, dict(options or {}), carried,
-                group, cohort, long,
+                *job_id, recipe.code, recipe.roles, recipe.needs, seed, recipe.replica, inputs,
+                recipe.given, recipe.carried, recipe.group, recipe.cohort, recipe.long,
             )  # fmt: skip
         return job_id
 
@@ -380,33 +438,3 @@ class _Planner:
             assert isinstance(config, Config)
             self.resolved[at] = config
         return self.resolved[at]
-
-
-class _Shared:
-    """Roles, seed and jobs that many cells share, while planning."""
-
-    def __init__(
-        self,
-        roles: Roles | None = None,
-        seed: int = 0,
-        replica: int = 0,
-        trained: bool = True,
-        refusal: str | None = None,
-    ) -> None:
-        self._roles, self.seed, self.replica, self.trained, self.refusal = roles, seed, replica, trained, refusal
-        self.jobs: dict[str, JobId | None] = {}
-        self.prepared: dict[str, JobId | None] = {}
-        self.drawn: dict[tuple[Config, Config], dict[str, JobId | None]] = {}
-        self.alike: dict[bool, Roles] = {}
-        self.judged: dict[FloorKind, dict[str, JobId | None]] = {}
-
-    @property
-    def roles(self) -> Roles:
-        """Who plays each role; a refused cell has none."""
-        assert self._roles is not None
-        return self._roles
-
-    @property
-    def train(self) -> JobId | None:
-        """The training, where there is one."""
-        return self.jobs.get("train")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -48,19 +48,28 @@ class Results:
 def look_up(plan: Plan, store: Store, *, keep_stale: bool = False) -> dict[JobId, Outcome]:
     """Jobs that are in the store already. With keep_stale, entries of other code count too."""
     found: dict[JobId, Outcome] = {}
-    for job in plan.jobs.values():
-        entry = store.find(job.kind, job.key, job.code)
+    standing = store.standing(plan.jobs.keys())
+    for at, job in plan.jobs.items():
+        if at not in standing:
+            continue
+        entry = store.find(job.kind, job.key, job.code) if job.code in standing[at] else None
         if entry is not None:
-            found[job.id] = Outcome("ok", entry=entry, stored=True)
+            found[at] = Outcome("ok", entry=entry, stored=True)
         elif keep_stale and (other := store.other_code(job.kind, job.key, job.code)):
-            found[job.id] = Outcome("ok", entry=other, stored=True, stale=True)
+            found[at] = Outcome("ok", entry=other, stored=True, stale=True)
     _forget_stale_inputs(plan, found)
     return found
 
 
+def redone_of(missing: Iterable[Job], store: Store) -> int:
+    """How many of these jobs were done by older code."""
+    codes = {job.id: job.code for job in missing}
+    return sum(1 for kind, key in store.standing(codes.keys()) if store.other_code(kind, key, codes[kind, key]))
+
+
 def _forget_stale_inputs(plan: Plan, found: dict[JobId, Outcome]) -> None:
     """A job that is done now never stands on work of older code: what it needs is then done again too."""
-    todo = [job for job in plan.jobs.values() if job.id not in found]
+    todo = [job for at, job in plan.jobs.items() if at not in found] if any(o.stale for o in found.values()) else []
     while todo:
         for upstream in todo.pop().inputs.values():
             if upstream in found and found[upstream].stale:
@@ -111,8 +120,7 @@ def execute(
 def _say_stale(plan: Plan, store: Store, found: Mapping[JobId, Outcome], observer: Observer) -> None:
     """Results of older code are said: kept on request, or about to be made again."""
     kept = sum(1 for outcome in found.values() if outcome.stale)
-    missing = [job for job in plan.jobs.values() if job.id not in found]
-    redone = sum(1 for job in missing if store.other_code(job.kind, job.key, job.code))
+    redone = redone_of([job for at, job in plan.jobs.items() if at not in found], store)
     if kept:
         observer.notice(f"{kept} results of older code are kept, and marked as stale in the records")
     if redone:

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from bench.store import Store
     from bench.store.index import Past
 
+Group = tuple[str, str]
+"""(kind, group)."""
+
 TRAINED = re.compile(r"/(\d+)x(\d+)$")
 """How the group of a training ends: batch and steps."""
 
@@ -60,26 +63,28 @@ class Estimator:
 
     def left(self, jobs: Iterable[Job], slots: int) -> tuple[float, int]:
         """Expected seconds for these jobs on so many workers, and how many jobs it knows nothing of."""
-        jobs = list(jobs)
-        known = {job.group: self.seconds(job) for job in jobs}
-        return self._spread(jobs, known, slots), sum(known[job.group] is None for job in jobs)
+        groups = _Groups(jobs)
+        known = {group: self.seconds(job) for group, job in groups.one.items()}
+        return groups.spread(known, slots), sum(many for at, many in groups.many.items() if known[at] is None)
 
     def cost(self, jobs: Iterable[Job], slots: int) -> Left:
         """The same with a rough guess where nothing like a job was seen, and with memory."""
-        jobs = list(jobs)
-        known, rough, peaks = dict[str, float | None](), dict[str, float | None](), list[float]()
-        for job in {job.group: job for job in jobs}.values():
-            known[job.group] = self.seconds(job)
+        groups = _Groups(jobs)
+        known, rough, peaks = dict[Group, float | None](), dict[Group, float | None](), list[float]()
+        for at, job in groups.one.items():
+            known[at] = self.seconds(job)
             past = self.store.past(job.group, device=self._on(job)) if job.group else []
-            past = past or ([] if known[job.group] is not None else self._like(job))
-            rough[job.group] = None if known[job.group] is not None else _guess(job, past)
+            past = past or ([] if known[at] is not None else self._like(job))
+            rough[at] = None if known[at] is not None else _guess(job, past)
             peaks += [one.peak_mb for one in past if one.peak_mb]
-        guessed = [job for job in jobs if rough[job.group] is not None]
-        lost = Counter(job.kind for job in jobs if known[job.group] is None and rough[job.group] is None)
+        done, guessed = (sum(groups.many[at] for at in each if each[at] is not None) for each in (known, rough))
+        lost = Counter[str]()
+        for at, many in groups.many.items():
+            if known[at] is None and rough[at] is None:
+                lost[at[0]] += many
         return Left(
-            self._spread(jobs, known, slots), len(jobs) - len(guessed) - lost.total(),
-            self._spread(jobs, rough, slots), len(guessed), lost, max(peaks, default=None),
-        )  # fmt: skip
+            groups.spread(known, slots), done, groups.spread(rough, slots), guessed, lost, max(peaks, default=None)
+        )
 
     def _like(self, job: Job) -> list[Past]:
         """Past jobs of its kind: of the same net where it is done on a device, where nets do the work."""
@@ -89,13 +94,6 @@ class Estimator:
         at = job.group.find(net.digest[:12]) if net else -1
         return self.store.past(f"{job.group[: at + 12]}/", job.kind, self._on(job)) if at >= 0 else []
 
-    def _spread(self, jobs: Iterable[Job], each: Mapping[str, float | None], slots: int) -> float:
-        """Seconds of jobs on so many workers, by their groups; what must be alone comes after the rest."""
-        jobs = list(jobs)
-        parallel = sum(each[job.group] or 0.0 for job in jobs if not KINDS[job.kind].alone)
-        alone = sum(each[job.group] or 0.0 for job in jobs if KINDS[job.kind].alone)
-        return parallel / max(slots, 1) + alone
-
     def _on(self, job: Job) -> str:
         return self.device if KINDS[job.kind].on_device else ""
 
@@ -103,6 +101,26 @@ class Estimator:
         if job.group not in self._groups:
             self._groups[job.group] = self.store.seconds(job.group, self._on(job))
         return self._groups[job.group]
+
+
+class _Groups:
+    """Jobs by what they take: of each kind and group one, and how many there are."""
+
+    def __init__(self, jobs: Iterable[Job]) -> None:
+        self.one: dict[Group, Job] = {}
+        self.many: Counter[Group] = Counter()
+        for job in jobs:
+            at = (job.kind, job.group)
+            self.one.setdefault(at, job)
+            self.many[at] += 1
+
+    def spread(self, each: Mapping[Group, float | None], slots: int) -> float:
+        """Seconds on so many workers, at so many each; what must be alone comes after the rest."""
+        parallel, alone = (
+            sum(self.many[at] * (each[at] or 0.0) for at in self.one if KINDS[at[0]].alone is by_itself)
+            for by_itself in (False, True)
+        )
+        return parallel / max(slots, 1) + alone
 
 
 def _guess(job: Job, past: Iterable[Past]) -> float | None:

@@ -22,7 +22,7 @@ import re
 import shutil
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -37,6 +37,7 @@ from bench.files import (
     make_folder,
     put_aside,
     read_regular,
+    refuse_other_than_folder,
     remove,
     write_beside,
 )
@@ -187,6 +188,27 @@ class Store:
         self._place(kind, key, code)
         found = [self.find(kind, key, other) for other in self._codes(kind, key) if other != code]
         return max((entry for entry in found if entry), key=lambda entry: entry.published, default=None)
+
+    def standing(self, jobs: Collection[tuple[str, str]]) -> dict[tuple[str, str], list[str]]:
+        """Of these (kind, key) the codes under which the files hold something, whole or not; the others are left out.
+
+        Each folder that they could stand in is listed once, so that many cost little.
+        """
+        found = dict[tuple[str, str], list[str]]()
+        folders = {kind: [""] if form == "folder" else [f"{n:02x}" for n in range(256)] for kind, form in FORMS.items()}
+        for kind in dict.fromkeys(kind for kind, _ in jobs):
+            for below in folders[kind]:
+                folder = self.root / kind / below
+                with disk(folder, "list the folder"):
+                    refuse_other_than_folder(folder)
+                    try:
+                        names = os.listdir(folder)
+                    except FileNotFoundError:
+                        continue
+                for match in filter(None, map(NAME.fullmatch, names)):
+                    if (kind, match[1]) in jobs:
+                        found.setdefault((kind, match[1]), []).append(match[2])
+        return found
 
     def staging(self, kind: str, key: str) -> Path:
         """A fresh folder for a worker to write into, on the store's own disk."""

@@ -59,7 +59,7 @@ RESERVED = ("store",)
 PAIRED_MAX = 10_000_000
 """Most claims and published numbers, times cells: some seconds of pairing."""
 
-ALL_CELLS_MAX = 500_000
+ALL_CELLS_MAX = 1_500_000
 """Most cells of all profiles together, each of which is checked."""
 
 

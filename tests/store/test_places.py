@@ -75,6 +75,8 @@ def test_a_spread_folder_that_is_a_link_is_refused(tmp_path):
     folder.symlink_to(tmp_path / "elsewhere")
     with pytest.raises(StoreError, match=f"{folder}: a symbolic link where a folder belongs"):
         Store(tmp_path / "store").find("score", KEY, CODE)
+    with pytest.raises(StoreError, match=f"{folder}: a symbolic link where a folder belongs"):
+        Store(tmp_path / "store").standing([("score", KEY)])
 
 
 def test_an_entry_that_is_a_link_is_set_aside_and_what_it_leads_to_stays(tmp_path):

@@ -159,6 +159,16 @@ def test_the_newest_whole_entry_of_another_code_is_the_stale_one(root, kind):
     assert len(fresh.notices) == 1
 
 
+def test_what_stands_of_many_jobs_is_listed_at_once_whole_or_not(root):
+    store = Store(root)
+    publish(store, "train")
+    damaged = publish(store, "score", code=OTHER).place
+    publish(store, "score", key="f" * 32)
+    damaged.write_bytes(b"{}")
+    asked = {("train", KEY), ("score", KEY), ("score", "0" * 32), ("sample", KEY)}
+    assert store.standing(asked) == {("train", KEY): [CODE], ("score", KEY): [OTHER]}
+
+
 @pytest.mark.parametrize("kind", ["train", "score"])
 def test_a_stale_entry_of_another_process_is_seen_after_an_earlier_look(root, kind):
     looking, writing = Store(root), Store(root)

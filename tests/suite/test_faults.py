@@ -115,7 +115,7 @@ def test_a_question_is_needed(tmp_path: Path) -> None:
 def test_cells_beyond_measure_are_refused_before_they_are_made(faults: Faults) -> None:
     axis = f"[{', '.join(map(str, range(1, 200)))}]"
     found = faults(f"grid: {{net.width: {axis}, net.depth: {axis}, solver.steps: {axis}, replica: {axis}}}\n")
-    assert "a suite has at most 100,000" in next(iter(found.values()))
+    assert "a suite has at most 1,000,000" in next(iter(found.values()))
 
 
 def test_a_mistake_in_any_profile_is_reported_whichever_is_asked_for(faults: Faults) -> None:

@@ -165,7 +165,7 @@ LARGE = {
     "a word": (f"base: {{solver: {'e' * 1_000_000}}}", "no solver named"),
     "a number": ("seeds: " + "9" * 500_000, "finite"),
     "aliases": ("a: &a [1]\n" + "".join(f"b{i}: &b{i} [{'*a, ' * 9}]\n" for i in range(99)), "alias"),
-    "cells": (f"seeds: 1000\ngrid: {{solver.steps: [{STEPS}]}}", "1,000,000 cells .* at most 100,000"),
+    "cells": (f"seeds: 10000\ngrid: {{solver.steps: [{STEPS}]}}", "10,000,000 cells .* at most 1,000,000"),
     "axes": (f"grid: {{{', '.join(f'net.p{i}: [1]' for i in range(70))}}}", "70 axes; .* at most 32"),
     "profiles": (CELLS + f"profiles: {{{', '.join(f'p{i}: {{base.net.width: 9}}' for i in range(99))}}}", "in all"),
     "claims": (CELLS + f"claims: [{', '.join([CLAIM] * 900)}]", "claims .* over 100,000 cells"),
