@@ -15,7 +15,7 @@ from torch import Tensor
 
 from bench.datafiles import DataFile
 from bench.datasets.images import Pictures
-from bench.datasets.tables import pictures, table, unpacked
+from bench.datasets.tables import LARGEST, pictures, table, unpacked
 from bench.interfaces import Dataset
 from bench.seeds import numpy_stream
 
@@ -36,7 +36,8 @@ def _split(file: Path, n: int, fraction: float, number: int) -> tuple[NDArray[np
     held = round(n * fraction)
     if min(held, n - held) < FEW:
         raise ValueError(
-            f"{file}: {n} leave {n - held} to train on and {held} to score against, and either needs {FEW}; give more"
+            f"{file}: holds {n}, of which {n - held} to train on and {held} to score against, and either needs {FEW}; "
+            "give more"
         )
     order = numpy_stream(number, "held out").permutation(n)
     return np.sort(order[held:]), np.sort(order[:held])
@@ -73,12 +74,18 @@ class Points(Dataset):
         """Refuse what cannot be trained on, with its place and a remedy. Raises ValueError."""
         _refuse_same(self.file, self.test)
         train, held = self._parts
+        if not train.shape[1]:
+            raise ValueError("no column of coordinates in `file`; give each row one or more, beside its label")
         for part in (train, held):
-            if part.shape[1] != train.shape[1] or part.shape[1] == 0:
+            if part.shape[1] != train.shape[1]:
                 raise ValueError(f"`file` has {train.shape[1]} columns and `test` {part.shape[1]}; give both the same")
             if len(part) < FEW:
                 raise ValueError(f"{len(part)} points are too few; give {FEW} or more")
-        constant = np.flatnonzero(train.max(0) == train.min(0))
+        spread = train.max(0) - train.min(0)
+        if len(slight := np.flatnonzero((spread > 0) & (spread < 1 / LARGEST))):
+            which = f"column {slight[0] + 1} spreads over {spread[slight[0]]:.2g} only"
+            raise ValueError(f"{which}, of which squares are too small for numbers; take other units")
+        constant = np.flatnonzero(spread == 0)
         if len(constant) and (self.scale == "standard" or len(constant) == train.shape[1]):
             which = f"column {constant[0] + 1} is {train[0, constant[0]]:g} in every row"
             raise ValueError(f"{which}; leave it out, or write `scale: isotropic`")

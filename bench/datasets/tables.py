@@ -187,6 +187,11 @@ def _columns(path: Path, suffix: str, key: str | None, labels: str | int | None)
             f"{path}: one column only, whose name holds {found[0]!r}; separate columns by {SEPARATORS[suffix]!r}"
             + (", or name the file .tsv" if found[0] == "\t" else "")
         )
+    if str(frame.columns[0]) == "Unnamed: 0" and np.array_equal(frame.iloc[:, 0].to_numpy(), np.arange(len(frame))):
+        raise ValueError(
+            f"{path}: column 1 has no name and counts the rows, as pandas writes its index; save it with index=False, "
+            "or give the column a name if it is meant"
+        )
     for number, column in enumerate(frame.columns, 1):
         if not pd.api.types.is_numeric_dtype(frame[column]):
             bad = frame[column][pd.to_numeric(frame[column], errors="coerce").isna()]
@@ -250,7 +255,11 @@ def _load(path: Path) -> Array | dict[str, Array]:
         with loaded:
             return {each: loaded[each] for each in loaded.files}
     except (OSError, EOFError, ValueError, KeyError) as error:
-        said = "objects, which are not read" if "pickle" in str(error) else " ".join(str(error).split())[:200]
+        said = (
+            "objects, which are not read"
+            if "pickle" in str(error) or "objects" in str(error)
+            else " ".join(str(error).split())[:200]
+        )
         raise ValueError(
             f"{path}: cannot be read as NumPy's ({said}); save plain numbers by numpy.save or savez"
         ) from error

@@ -14,7 +14,7 @@ from bench.interfaces import Given
 from bench.metrics.energy import EnergyDistance
 from bench.metrics.memory import NearestTrainingPoint
 from bench.metrics.modes import ModeWeightTV
-from bench.metrics.wasserstein import SlicedWasserstein
+from bench.metrics.wasserstein import SlicedWasserstein, Wasserstein
 from bench.reference import start_noise
 
 
@@ -43,6 +43,12 @@ def test_energy_distance_is_the_v_statistic_written_out():
 
     plain = math.sqrt(2 * mean(x, y) - mean(x, x) - mean(y, y))
     assert EnergyDistance().measure(Given(samples=x, reference=y))["energy_distance"] == pytest.approx(plain)
+
+
+def test_wasserstein_of_points_far_from_0_keeps_its_digits():
+    x, y = np.random.default_rng(0).normal(size=(2, 50, 2)) * [1, 1e-3]
+    near, far = (Wasserstein().measure(Given(samples=x + m, reference=y + m))["wasserstein"] for m in (0, 1e9))
+    assert far == pytest.approx(near, rel=1e-4)
 
 
 def test_sliced_wasserstein_of_a_shift_is_the_root_mean_square_of_its_projections():
