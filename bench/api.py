@@ -17,7 +17,7 @@ import html
 import shlex
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -101,10 +101,19 @@ class Run:
         return sorted(file.stem for file in (self.folder / "figures").glob("*.*"))
 
     def figure(self, name: str) -> Picture:
-        """A figure of the report, which a notebook shows. Raises UsageError for an unknown one."""
+        """A figure of the report, which a notebook shows. Raises UsageError for an unknown one, StoreError where the
+        folder is gone or a newer run has written its own.
+        """
+        from bench.report.seal import INPUTS
+
+        if load(self.folder).results.suite.get(INPUTS) != self.results.suite.get(INPUTS):
+            raise StoreError(
+                f"{self.folder}: a newer run has written its report here; bench.load tells of that one, and running "
+                "this suite again draws its figures anew"
+            )
         for file in sorted((self.folder / "figures").glob("*.*")):
             if file.stem == name:
-                return Picture(file)
+                return Picture(file, file.read_bytes())
         raise UsageError(f"{self.folder}: {unknown('figure', name, self.figures)}")
 
     def samples(self, cell: int, array: str = "samples") -> NDArray[np.float64]:
@@ -145,14 +154,15 @@ class Run:
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure's file, SVG or WebP."""
+    """A figure's file, SVG or WebP, and what it held when it was asked for."""
 
     file: Path
+    content: bytes = field(repr=False)
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:
         if self.file.suffix == ".svg":
-            return {"image/svg+xml": self.file.read_text(encoding="utf-8")}
-        return {f"image/{self.file.suffix[1:]}": self.file.read_bytes()}
+            return {"image/svg+xml": self.content.decode()}
+        return {f"image/{self.file.suffix[1:]}": self.content}
 
 
 @dataclass(frozen=True)
@@ -278,7 +288,7 @@ def run(
         raise KeyboardInterrupt
     if did.done.error:
         raise EngineError(f"{did.done.error}; what was finished is stored, and the same call goes on from there")
-    return Run(did.folder)
+    return load(did.folder)
 
 
 def plan(

@@ -83,6 +83,15 @@ def test_what_is_stored_is_loaded_planned_and_not_done_again(ran, place):
     assert not bench.compare(again, ran).regressed
 
 
+def test_a_run_keeps_to_its_own_numbers_where_a_newer_one_writes_into_its_folder(place):
+    old = bench.run(SUITE, results=place / "results", device="cpu", quiet=True, only="solver.name=euler")
+    bench.run(SUITE, results=place / "results", device="cpu", quiet=True, only="solver.name=rk4")
+    assert set(old.records["solver"]) == {"euler(steps=2)"}
+    assert old.samples(0).shape == (1, 32, 2)
+    with pytest.raises(StoreError, match="a newer run has written its report here"):
+        old.figure(old.figures[0])
+
+
 def test_a_dict_is_the_suite_that_the_same_file_is(ran, place):
     import yaml
 
