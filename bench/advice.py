@@ -30,6 +30,9 @@ LEAST_SEEN = 3
 TRIED = 64
 """Points that a metric is tried on, to see whether it has a value."""
 
+UNFIT = 10
+"""A typical distance so many times over the largest bandwidth, or under the smallest, leaves a kernel at 0 or at 1."""
+
 MOST_SEEDS = 1000
 """Most seeds that are named as enough for a margin."""
 
@@ -43,6 +46,7 @@ def warnings(suite: Suite, laid: Plan, found: Mapping[JobId, Outcome], results: 
         *narrow_margins(suite, laid, found, results),
         *confounded(suite),
         *without_value(suite, laid),
+        *unfit_kernels(suite),
         *even_starts(suite),
     ]
 
@@ -59,6 +63,45 @@ def fixed_answers(suite: Suite, fixed: list[str]) -> Iterator[str]:
                 f"{', '.join(apart)} changes nothing that {claim.metric} of these cells depends on; compare cells that "
                 "differ in something that it does, or drop the claim"
             )
+        elif claim.metric == "nfe" and claim.pairs and _counted(suite, claim):
+            yield (
+                f"“{claim.claim}”: these solvers take fixed steps, so that their nfe is what the suite writes, "
+                "whatever comes out; claim a score, at that nfe, or drop the claim"
+            )
+
+
+def _counted(suite: Suite, claim: Claim) -> bool:
+    """Whether the evaluations of all cells of a claim follow from their solvers by formula."""
+    rows = suite.cells.index["solver"][np.unique(np.asarray(claim.pairs))]
+    return all(suite.tables.build(suite.cells.configs["solver"][i]).evaluations() is not None for i in np.unique(rows))
+
+
+def unfit_kernels(suite: Suite) -> Iterator[str]:
+    """Fixed bandwidths of a kernel that are far from the distances of a law's points, so that it sees hardly any."""
+    import torch
+
+    from bench.interfaces import in_data_units
+
+    for config in suite.metrics:
+        largest, count = config.values.get("largest"), config.values.get("bandwidths")
+        if config.name != "mmd" or not isinstance(largest, float):
+            continue
+        for dataset in suite.cells.configs["dataset"]:
+            law = suite.tables.build(dataset)
+            try:
+                seen = law.draw(TRIED, 0, torch.Generator().manual_seed(0)).double().numpy()
+            except Exception:  # such as data that are not there: nothing can be told yet
+                continue
+            points = in_data_units(law.units, seen).reshape(TRIED, -1)
+            typical = float(np.median(np.linalg.norm(points[: TRIED // 2] - points[TRIED // 2 :], axis=1)))
+            least = largest / 2 ** (int(count or 1) - 1)
+            if not least / UNFIT <= typical <= largest * UNFIT:
+                yield (
+                    f"mmd: its bandwidths of {least:g} to {largest:g} are far from {typical:.2g}, the typical "
+                    f"distance of points of {dataset.name}, so that it hardly tells anything from anything: write "
+                    "`{name: mmd, largest: reference}`"
+                )
+                break
 
 
 def even_starts(suite: Suite) -> Iterator[str]:
@@ -89,7 +132,7 @@ def few_seeds(suite: Suite, laid: Plan, fixed: list[str]) -> Iterator[str]:
             often = "once" if times == 1 else f"{times} times"
             yield (
                 f"“{claim.claim}”: {claim.metric} is measured {often} for {len(there)} seeds, which are "
-                " the same work, so that more seeds are no more evidence; claim a score or nfe instead"
+                "the same work, so that more seeds are no more evidence; claim a score instead"
             )
         elif len(there) < need:
             short.setdefault(len(there), []).append(claim.claim)

@@ -67,7 +67,9 @@ def test_a_claim_on_what_seeds_do_not_change_never_has_enough(tmp_path):
     claim = {**SUITE["claims"][0], "better": {"solver.name": "euler"}, "than": {"solver.name": "heun"}}
     (text,) = warned(changed(grid=solvers, claims=[{**claim, "metric": "sample_seconds"}]), tmp_path)
     assert "sample_seconds is measured once for 6 seeds" in text
-    assert warned(changed(grid=solvers, claims=[{**claim, "metric": "nfe"}]), tmp_path) == []
+    adaptive = {"path": ["linear"], "solver": ["dopri5", {"name": "euler", "steps": 2}]}
+    claim["than"] = {"solver.name": "dopri5"}
+    assert warned(changed(grid=adaptive, claims=[{**claim, "metric": "nfe"}]), tmp_path) == []
 
 
 def test_a_claim_whose_sides_are_the_same_jobs_is_told(tmp_path):
@@ -174,6 +176,22 @@ def test_times_of_another_device_are_no_past_of_this_one(ran):
     )
     assert dict(there.unknown) == {}
     assert set(elsewhere.unknown) == {kind for kind, _ in laid.jobs if KINDS[kind].on_device}
+
+
+def test_a_claim_on_evaluations_that_are_written_down_is_told(tmp_path):
+    sides = {"claim": "Fewer", "metric": "nfe", "better": {"solver": "a"}, "than": {"solver": "b"}}
+    grid = {"solver": {"a": {"name": "euler", "steps": 2}, "b": {"name": "heun", "steps": 2}}}
+    (text,) = warned(changed(grid=grid, claims=[sides]), tmp_path)
+    assert text.startswith("“Fewer”: these solvers take fixed steps, so that their nfe is what the suite writes")
+
+
+def test_a_kernel_of_another_scale_than_the_data_is_told(tmp_path):
+    np.save(tmp_path / "metres.npy", np.random.default_rng(0).normal(size=(200, 2)) * 1e3)
+    base = {**SUITE["base"], "dataset": {"name": "points", "file": str(tmp_path / "metres.npy")}}
+    base["sampling"] = {"n": 32, "start": "independent"}
+    for metric, due in (("mmd", 1), ({"name": "mmd", "largest": "reference"}, 0), ({"name": "mmd", "largest": 1e3}, 0)):
+        told = api.plan(changed(base=base, metrics=["wasserstein", metric]), results=tmp_path).warnings
+        assert sum("mmd: its bandwidths" in text and "largest: reference" in text for text in told) == due == len(told)
 
 
 def test_even_starts_are_warned_of_where_the_floor_is_of_a_files_rows(tmp_path, monkeypatch):
