@@ -151,6 +151,18 @@ def clusters(values: ArrayLike) -> tuple[Floats, Floats] | None:
     return found
 
 
+def may_cluster(rows: ArrayLike) -> NDArray[np.bool_]:
+    """Which rows of (m, n) numbers `clusters` may find clusters in: all that it does find, at little cost; (m,)."""
+    x = np.sort(np.asarray(rows, dtype=float), axis=1)
+    n = x.shape[1]
+    found = np.zeros(len(x), dtype=bool)
+    for k in range(2, n - 1) if n >= CLUSTERED_LEAST else ():
+        low, high = x[:, :k], x[:, k:]
+        spread = np.sqrt((low.var(axis=1) * k + high.var(axis=1) * (n - k)) / (n - 2))
+        found |= high[:, 0] - low[:, -1] >= 0.999 * max(4.0, 42 / n) * spread
+    return found
+
+
 def cluster_words(values: ArrayLike) -> str:
     """Two clusters in words, such as "0.27 to 0.39 (4 seeds) and 0.89 to 1.09 (3)"; empty where there are none."""
     found = clusters(values)

@@ -368,3 +368,15 @@ def test_seeds_that_share_one_timing_are_one_seed():
     assert found.values.tolist() == [2.0, 3.0]
     assert "2 of 4 seeds share a timing" in found.note
     assert claim_difference(records.assign(unit="steps"), claim(pairs), ["path", "solver"]).interval.n == 4
+
+
+def test_what_may_cluster_is_all_that_does():
+    random = np.random.default_rng(0)
+    for n in (5, 6, 7, 20):
+        apart = 6.0 * (random.random((200, n)) > 0.5)
+        rows = np.concatenate(
+            [random.standard_normal((200, n)) + apart, np.ones((1, n)), random.integers(0, 3, (50, n))]
+        )
+        found = np.array([stats.clusters(row) is not None for row in rows])
+        assert stats.may_cluster(rows)[found].all()
+        assert stats.may_cluster(rows).mean() < 0.9

@@ -29,6 +29,10 @@ RASTER_DPI, QUALITY = 130, 88
 MOST_LINES = 3000
 """A figure that takes more lines of SVG is lighter, and as legible, as pixels."""
 
+MOST_TRIES = 4
+CUT_INCHES, ROOM_INCHES = 0.01, 0.1
+"""What may be missing at an edge, less than a pixel; and what is added beyond what is missing."""
+
 SALT = "flowbench"
 """Any text: what an SVG calls its parts hangs on it, so that another would change every published figure."""
 
@@ -81,16 +85,25 @@ def look() -> Iterator[None]:
 def drawn(drawing: Drawing) -> tuple[str, bytes]:
     """The figure's file name and content, SVG or WebP, with title and caption inside: equal drawings, equal bytes."""
     if not drawing.raster:
-        lines = io.BytesIO()
         held = {"Date": None, "Creator": None, "Title": drawing.title, "Description": drawing.caption}
-        drawing.figure.savefig(lines, format="svg", metadata=held)
-        if lines.getvalue().count(b"\n") <= MOST_LINES:
-            return f"{drawing.name}.svg", lines.getvalue()
-    pixels = io.BytesIO()
-    drawing.figure.savefig(
-        pixels, format="webp", dpi=RASTER_DPI, pil_kwargs={"quality": QUALITY, "method": 4, "xmp": _xmp(drawing)}
-    )
-    return f"{drawing.name}.webp", pixels.getvalue()
+        lines = _saved(drawing.figure, format="svg", metadata=held)
+        if lines.count(b"\n") <= MOST_LINES:
+            return f"{drawing.name}.svg", lines
+    written = {"quality": QUALITY, "method": 4, "xmp": _xmp(drawing)}
+    return f"{drawing.name}.webp", _saved(drawing.figure, format="webp", dpi=RASTER_DPI, pil_kwargs=written)
+
+
+def _saved(figure: Figure, **how: Any) -> bytes:
+    """A figure's file. Where a legend or a label would be cut off the figure grows by as much, and is saved again."""
+    for _ in range(MOST_TRIES):
+        content = io.BytesIO()
+        figure.savefig(content, **how)
+        (width, height), held = figure.get_size_inches(), figure.get_tightbbox()
+        sizes = (width, max(-held.x0, held.x1 - width, 0.0)), (height, max(-held.y0, held.y1 - height, 0.0))
+        if max(cut for _, cut in sizes) < CUT_INCHES:
+            break
+        figure.set_size_inches(*(size + (1.2 * cut + ROOM_INCHES) * (cut > 0) for size, cut in sizes))
+    return content.getvalue()
 
 
 def about(content: bytes, name: str) -> tuple[str, str]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from bench.report.arrays import spread
 from bench.report.canvas import (
     DASHES,
     GREY,
@@ -33,6 +34,12 @@ SLOPED = "solver_error"
 """The value that falls as a power of the NFE, whose exponent is the solver's order."""
 
 MOST_PAGES = 12
+MOST_LABELS = 16
+"""Labels of one axis that a figure tells apart by colours, by dashes or by panels."""
+
+TITLE_LETTERS = 30
+"""Letters of a title that fit above a panel beside others; longer ones are set smaller."""
+
 MOST_ROWS = 3
 MOST_ACROSS = 4
 
@@ -60,6 +67,7 @@ def score_vs_nfe(results: Results, score: Score) -> Iterator[Drawing]:
     )
     if score.value == SLOPED:
         caption += " The number at a line's end is its slope between the two finest points, minus the order reached."
+    points, left = _legible(points, roles)
     for end, where, part in _pages(points, roles):
         figure, axes, parts = _facets(part, roles)
         ticks = sorted(set(part["x"].round(6)))
@@ -71,7 +79,7 @@ def score_vs_nfe(results: Results, score: Score) -> Iterator[Drawing]:
         _legend(figure, part, roles, results, [])
         figure.supxlabel("field evaluations per sample (NFE)", fontsize=9)
         figure.supylabel(shown(score.label, 60), fontsize=9)
-        yield Drawing(f"score_vs_nfe-{score.slug}{end}", f"{score.key} over NFE{where}", caption, figure)
+        yield Drawing(f"score_vs_nfe-{score.slug}{end}", f"{score.key} over NFE{where}", caption + left, figure)
 
 
 def score_vs_seconds(results: Results, score: Score) -> Iterator[Drawing]:
@@ -91,6 +99,7 @@ def score_vs_seconds(results: Results, score: Score) -> Iterator[Drawing]:
             f"other point of the panel is as fast and as good.{_floor_words(points, score)}"
         )
         front = Line2D([], [], color=GREY, marker="o", mfc="none", ms=9, lw=1, label="front")
+        points, left = _legible(points, roles)
         for end, where, part in _pages(points, roles):
             figure, axes, parts = _facets(part, roles)
             for ax, panel in zip(axes, parts, strict=True):
@@ -100,7 +109,7 @@ def score_vs_seconds(results: Results, score: Score) -> Iterator[Drawing]:
             figure.supxlabel(f"sampling time{on} [s]", fontsize=9)
             figure.supylabel(shown(score.label, 60), fontsize=9)
             name = f"score_vs_seconds-{score.slug}" + (f"-{file_part(device)}" if on else "") + end
-            yield Drawing(name, f"{score.key} over seconds{on}{where}", caption, figure)
+            yield Drawing(name, f"{score.key} over seconds{on}{where}", caption + left, figure)
 
 
 def _points(results: Results, score: Score, cost: str) -> pd.DataFrame:
@@ -150,6 +159,20 @@ def _free(axes: Sequence[str], points: pd.DataFrame) -> list[str]:
     return free
 
 
+def _legible(points: pd.DataFrame, roles: Roles) -> tuple[pd.DataFrame, str]:
+    """The points of as many labels as can be told apart, evenly spread, and sentences on what is left out."""
+    words = ""
+    for axis in dict.fromkeys(filter(None, (roles.colour, roles.style, roles.facet))):
+        labels = list(dict.fromkeys(points[axis]))
+        if len(labels) > MOST_LABELS:
+            points = points[points[axis].isin(spread(labels, MOST_LABELS))]
+            words += f" Of the {len(labels)} labels of `{axis}` {MOST_LABELS} are drawn, evenly spread."
+    pages = points.groupby(list(roles.page)).ngroups if roles.page else 1
+    if pages > MOST_PAGES:
+        words += f" There are figures of {MOST_PAGES} of {pages} combinations of {' and '.join(roles.page)}."
+    return points, words + (" The tables have all." if words else "")
+
+
 def _pages(points: pd.DataFrame, roles: Roles) -> Iterator[tuple[str, str, pd.DataFrame]]:
     """One figure per combination of what no colour or panel shows: (end of the file's name, words, points)."""
     if not roles.page:
@@ -172,7 +195,10 @@ def _facets(points: pd.DataFrame, roles: Roles) -> tuple[Figure, list[Axes], lis
         rows, columns = points[roles.row].nunique(), points[roles.facet].nunique()
     figure, axes = gallery(len(parts), (rows, columns), width=4.2 if len(parts) == 1 else 3.1)
     for ax, part in zip(axes, parts, strict=True):
-        ax.set_title("\n".join(shown(f"{axis} = {part[axis].iloc[0]}", 40) for axis in reversed(by)))
+        lines = [shown(f"{axis} = {part[axis].iloc[0]}", 40) for axis in reversed(by)]
+        ax.set_title("\n".join(lines))
+        if columns > 1 and (longest := max(map(len, lines))) > TITLE_LETTERS:
+            ax.title.set_fontsize(9 * TITLE_LETTERS / longest)
     return figure, axes, parts
 
 

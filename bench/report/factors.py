@@ -45,6 +45,8 @@ def heat_maps(results: Results, score: Score) -> Iterator[Drawing]:
     if log:
         nice_log(bar.ax.yaxis, *(float(norm.vmin or 0), float(norm.vmax or 1)))
     left = f" {len(pairs) - MOST_PAIRS} more pairs are not shown." if len(pairs) > MOST_PAIRS else ""
+    if large := [axis for axis in results.varied if axis not in axes]:
+        left += f" Not shown, with more than {MOST_LABELS} labels: {', '.join(f'`{axis}`' for axis in large)}."
     caption = (
         f"Mean `{score.key}` where two factors meet, over seeds and all other factors, each solver at its largest NFE "
         f"unless the pair is about the solver{', colours logarithmic' if log else ''}. Small fractions: how many of "

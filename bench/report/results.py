@@ -91,7 +91,7 @@ class Results:
         return tuple(self.suite["axes"])
 
     @functools.cached_property
-    def made(self) -> dict[str, Any]:
+    def made(self) -> dict[Any, Any]:
         """What takes long and several tables and figures show, by name: made once."""
         return {}
 
@@ -114,8 +114,11 @@ class Results:
 
         An excess's interval is not even about its mean: see `bench.stats.over_seeds`.
         """
-        table = over_seeds(self.wide[key], self.cells["combo"], excess=self.holds_excess(key))
-        return table.reindex(self.combinations.index)
+        if ("over seeds", key) not in self.made:
+            table = over_seeds(self.wide[key], self.cells["combo"], excess=self.holds_excess(key))
+            self.made["over seeds", key] = table.reindex(self.combinations.index)
+        found: pd.DataFrame = self.made["over seeds", key]
+        return found.copy()
 
     def holds_excess(self, key: str) -> bool:
         """Whether a column of `wide` is an excess."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
 from tabulate import tabulate
 
@@ -16,7 +17,7 @@ from bench.csv_text import csv_text
 from bench.report.claims import claims_text
 from bench.report.failures import failure_groups, failures
 from bench.report.results import Results, Score
-from bench.stats import cluster_words, prediction_interval, round_like, round_to_interval, round_with_ends
+from bench.stats import cluster_words, may_cluster, prediction_interval, round_like, round_to_interval, round_with_ends
 from bench.titles import titles
 from bench.verdicts import claims_table, effects_table, fronts_table, seeds_table
 
@@ -64,6 +65,13 @@ def headline(results: Results) -> pd.DataFrame:
 
 def headline_text(results: Results) -> pd.DataFrame:
     """The headline as text, one row per combination, varied axes only; index: combo."""
+    if "headline" not in results.made:
+        results.made["headline"] = _headline_text(results)
+    found: pd.DataFrame = results.made["headline"]
+    return found.copy()
+
+
+def _headline_text(results: Results) -> pd.DataFrame:
     table = results.combinations[list(results.varied)].astype(str)
     for score in results.scores:
         main = results.over_seeds(score.key)
@@ -350,8 +358,7 @@ def _texts(key: str, results: Results, counted: bool = True, timed: bool = False
     digits, as a single one has.
     """
     stats, lost = results.over_seeds(key), results.lost(key)
-    seeds = results.wide[key].groupby(results.cells["combo"])
-    apart = {combo: cluster_words(one.dropna()) for combo, one in seeds} if counted else {}
+    apart = _apart(results.wide[key], results.cells["combo"]) if counted else {}
     texts = []
     for combo, row in zip(stats.index, stats.to_dict("records"), strict=True):
         if not row["n"]:
@@ -365,6 +372,22 @@ def _texts(key: str, results: Results, counted: bool = True, timed: bool = False
         short = counted and 0 < row["n"] < row["of"]
         texts.append(f"{text} ({row['n']:.0f}/{row['of']:.0f})" if short else text)
     return texts
+
+
+def _apart(values: pd.Series[float], combos: pd.Series[int]) -> dict[int, str]:
+    """The clusters of each combination whose seeds fall into two, in words; those of one size are looked at at once."""
+    known = values.dropna()
+    own = combos[known.index].to_numpy()
+    order = np.argsort(own, kind="stable")
+    found, first, counts = np.unique(own[order], return_index=True, return_counts=True)
+    numbers, apart = known.to_numpy()[order], dict[int, str]()
+    for n in np.unique(counts):
+        begins = first[counts == n]
+        rows = numbers[begins[:, None] + np.arange(n)]
+        may = may_cluster(rows)
+        for combo, row in zip(found[counts == n][may], rows[may], strict=True):
+            apart[int(combo)] = cluster_words(row)
+    return apart
 
 
 def _marked(texts: Sequence[str], results: Results, key: str) -> list[str]:

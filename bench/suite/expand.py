@@ -25,7 +25,7 @@ from bench.suite.values import Key, Value, Values, label_of, merged, read_key, r
 from bench.words import quoted, shown, unknown
 
 CELLS_MAX = 1_000_000
-"""Most cells of a suite: so many are planned in about half a minute, within 4 GiB."""
+"""Most cells of a suite: so many are planned in some twenty seconds, within 4 GiB."""
 
 AXES_MAX = 32
 """Most dimensions of a product, as NumPy has them."""

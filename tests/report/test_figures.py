@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import pdist
 
-from bench.report import curves
-from bench.report.canvas import Drawing, about, drawn, panels
+from bench.report import curves, figures
+from bench.report.canvas import Drawing, about, drawn, look, panels
 from bench.report.images import mosaic
 from bench.report.results import load_results
 
+OPEN = ("by", "margin", "at", "reaches", "source", "because", "topic")
 SAYS = {"flow": "velocity", "diffusion": "noise"}
 
 
@@ -31,6 +32,25 @@ def test_solvers_of_one_name_are_told_apart_by_what_else_varies_and_keep_their_c
     axes = {"path": ["flow", "diffusion"], "solver": ["euler(10)", "euler(20)", "euler(20) free", "rk4(5)"]}
     results = load_results(make_run(axes, change=clipped))
     assert results.labels("solver.kind") == ["euler, clip 1.0", "euler, clip none", "rk4"]
+
+
+@pytest.mark.long
+def test_no_figure_is_cut_off_and_what_is_too_many_to_tell_apart_is_said(make_run):
+    long = "a name that goes on and on, and then on again"
+    axes = {
+        "dataset": [f"{long} {i}" for i in range(2)],
+        "path": [f"{i} {long}" for i in range(20)],
+        "solver": ["euler(10)", f"heun({long})", "rk4(10)"],
+    }
+    claim = {"claim": long * 3, "metric": "wasserstein", "better": "", "than": "", "sides": ["", ""], "pairs": [[0, 1]]}
+    results = load_results(make_run(axes, (0, 1), claims=[{**dict.fromkeys(OPEN), **claim}]))
+    for what, draw in figures._recipes(results, None):
+        with look():
+            for drawing in draw() if "mmd" not in what else ():
+                drawn(drawing)
+                held, (width, height) = drawing.figure.get_tightbbox(), drawing.figure.get_size_inches()
+                assert min(held.x0, held.y0, width - held.x1, height - held.y1) >= -0.01, drawing.name
+                assert "claims" in drawing.name or "16" in drawing.caption
 
 
 def test_a_sheet_holds_its_images_row_by_row():
