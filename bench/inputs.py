@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,6 +20,9 @@ from bench.sample import field_of, sample_job
 from bench.score import Fetched
 from bench.seeds import salted
 from bench.task import Task
+
+if TYPE_CHECKING:
+    from bench.interfaces import Floats
 
 
 @dataclass(frozen=True)
@@ -82,14 +86,20 @@ SAMPLES = START | FIELD
 """What samples depend on."""
 
 
+def _points(task: Task, kind: str, name: str) -> Floats:
+    """An array in float64, in whatever precision it is kept."""
+    points: Floats = task.array(kind, name).astype(np.float64)
+    return points
+
+
 def fetch_samples(task: Task) -> Fetched:
     """(R, n, *S): the ends of the cell's flow."""
-    return Fetched(each={"samples": task.array("sample", "samples").astype(np.float64)})
+    return Fetched(each={"samples": _points(task, "sample", "samples")})
 
 
 def fetch_floor_as_samples(task: Task) -> Fetched:
     """(R, n, *S): what a perfect sampler would have drawn, in the samples' place."""
-    return Fetched(each={"samples": task.array("reference", "floor")})
+    return Fetched(each={"samples": _points(task, "reference", "floor")})
 
 
 def fetch_start(task: Task) -> Fetched:
@@ -103,18 +113,18 @@ def fetch_start(task: Task) -> Fetched:
 def fetch_trajectory(task: Task) -> Fetched:
     """(F, m, *S) at times (F,). Raises Undefined where a way is no flow's."""
     refuse_noise(task.component("solver"))
-    frames, times = task.array("sample", "frames").astype(np.float64), task.array("sample", "times")
+    frames, times = _points(task, "sample", "frames"), task.array("sample", "times")
     return Fetched(first={"trajectory": frames, "times": times})
 
 
 def fetch_reference(task: Task) -> Fetched:
     """(R, n, *S): draws of the data's law."""
-    return Fetched(each={"reference": task.array("reference", "reference")})
+    return Fetched(each={"reference": _points(task, "reference", "reference")})
 
 
 def fetch_floor(task: Task) -> Fetched:
     """(R, n, *S): what a perfect sampler would have drawn."""
-    return Fetched(each={"floor": task.array("reference", "floor")})
+    return Fetched(each={"floor": _points(task, "reference", "floor")})
 
 
 def fetch_law(task: Task) -> Fetched:

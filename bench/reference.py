@@ -6,7 +6,7 @@ One entry serves all cells of a data law, seed and number of samples.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -19,6 +19,8 @@ from bench.seeds import global_stream, stream, uniforms
 from bench.task import Made, Task
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from bench.interfaces import Floats
 
 FloorKind = Literal["flow", "scramble", "independent"]
@@ -55,11 +57,17 @@ def run(task: Task) -> Made:
     job = ReferenceJob(law, settings.n, settings.repeats, floor, task.seed, settings.reference, task.replica)
     with global_stream(task.seed, "reference", replica=task.replica):
         made = reference(job)
-    arrays = {name: in_data_units(law.units, getattr(made, name)) for name in ("reference", "floor")}
+    arrays = {name: narrow(in_data_units(law.units, getattr(made, name))) for name in ("reference", "floor")}
     if made.density is not None:
         names = ("density_x", "density_y", "density")
         arrays |= {name: array.astype(np.float32) for name, array in zip(names, made.density, strict=True)}
     return Made({"floor": floor, "n": settings.n, "repeats": settings.repeats}, arrays)
+
+
+def narrow(points: Floats) -> NDArray[np.floating[Any]]:
+    """The same numbers in float32 where it holds them all, as those of pictures, and of draws that torch makes."""
+    half = points.astype(np.float32)
+    return half if np.array_equal(half, points) else points
 
 
 def prepare(task: Task) -> Made:

@@ -40,6 +40,9 @@ SHOWN = "shown"
 SHOWN_VALUES = 1 << 10
 """The same where none does, for the figure of one of them: 512 points of the plane, one image of 28 x 28."""
 
+SHOWN_FRAMES = (0, 5, 10, 20, 30, 40, 49, 50)
+"""And of its times those that figures show."""
+
 Predictor = Callable[[Tensor, Tensor], Tensor]
 """What a net predicts at x: (B, *S), tau: (B,) in its own clock."""
 
@@ -247,8 +250,9 @@ def run(task: Task) -> Made:
     }
     units = task.component("dataset").units
     kind = np.float64 if units or dtype == torch.float64 else np.float32
-    samples, frames = (in_data_units(units, points).astype(kind) for points in (drawn.samples, drawn.frames))
-    return Made(numbers, {"samples": samples, "frames": frames, "times": drawn.times})
+    kept = list(SHOWN_FRAMES) if shown else slice(None)
+    samples, frames = (in_data_units(units, points).astype(kind) for points in (drawn.samples, drawn.frames[kept]))
+    return Made(numbers, {"samples": samples, "frames": frames, "times": drawn.times[kept]})
 
 
 def sample_job(task: Task) -> SampleJob:

@@ -18,6 +18,8 @@ from bench.metrics.wasserstein import Wasserstein, squared_wasserstein
 from bench.nets.mlp import MLP
 from bench.nets.oracle import OracleField
 from bench.paths import Linear, NoisyBridge, NoisyConstant, NoisySmooth, Trigonometric, VariancePreserving
+from bench.report import clouds, images
+from bench.report.arrays import nearest
 from bench.settings import Sampling
 from bench.solvers.adaptive import Dopri5
 from bench.solvers.fixed import RK4, Euler
@@ -264,3 +266,10 @@ def test_the_floor_is_the_best_that_the_law_admits(dataset, start, kind):
     made = reference.reference(reference.ReferenceJob(law, 256, 2, kind, seed=0))
     assert made.floor.shape == made.reference.shape == (2, 256, 2)
     assert not np.array_equal(made.floor[0], made.floor[1])
+
+
+def test_the_times_that_figures_show_are_kept():
+    times = np.linspace(0, 1, sample.FRAMES)
+    kept = times[list(sample.SHOWN_FRAMES)]
+    for shown in (images.WAY, np.linspace(0, 1, clouds.FRAMES)):
+        assert kept[nearest(kept, shown)].tolist() == times[nearest(times, shown)].tolist()

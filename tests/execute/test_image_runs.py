@@ -109,7 +109,7 @@ def test_the_report_shows_the_samples_a_row_a_class_and_the_way(ran):
 def test_of_images_the_ways_that_are_shown_are_kept_and_all_in_the_nets_own_precision(ran):
     for folder in (ran / "store" / "sample").glob("*/"):
         frames, samples = np.load(folder / "frames.npy"), np.load(folder / "samples.npy")
-        assert frames.shape == (51, 16, 1, 8, 8)
+        assert frames.shape == (8, 16, 1, 8, 8)
         assert (frames.dtype, samples.dtype) == (np.float32, np.float32)
 
 
