@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TypeVar
 
 import torch
@@ -31,5 +32,27 @@ def made_ahead(calls: Iterable[Callable[[], T]], threads: int, depth: int) -> Ge
                 yield made.popleft().result()
         while made:
             yield made.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def foreseen(values: Callable[[int], T], threads: int) -> Iterator[Callable[[int], T]]:
+    """The same values of 0, 1, ..., in whatever order they are asked for; the next ones are made meanwhile by threads.
+
+    One more than there are threads is made ahead, and what is behind is dropped. The same terms as above.
+    """
+    pool, made = ThreadPoolExecutor(threads, "ahead"), dict[int, Future[T]]()
+
+    def value(number: int) -> T:
+        for later in range(number, number + threads + 2):
+            if later not in made:
+                made[later] = pool.submit(values, later)
+        for behind in [each for each in made if each < number]:
+            made.pop(behind).cancel()
+        return made[number].result()
+
+    try:
+        yield value
     finally:
         pool.shutdown(cancel_futures=True)

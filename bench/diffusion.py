@@ -86,7 +86,7 @@ def brownian(seed: int, first: int, x: Tensor, replica: int = 0) -> Noise:
             for chunk in chunks
         ]
         skipped = first - chunks[0] * rows
-        return torch.cat(drawn)[skipped : skipped + len(x)].to(x.device, x.dtype)
+        return torch.cat(drawn)[skipped : skipped + len(x)].to(x.dtype).to(x.device)  # half of it travels
 
     return noise
 

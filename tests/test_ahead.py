@@ -5,8 +5,10 @@ from contextlib import closing
 from functools import partial
 
 import pytest
+import torch
 
-from bench.ahead import made_ahead
+from bench.ahead import foreseen, made_ahead
+from bench.diffusion import brownian
 
 
 def threads():
@@ -42,4 +44,27 @@ def test_as_many_as_asked_are_made_ahead_and_no_more_once_it_is_closed():
             threading.Event().wait(0.001)
         gate.set()
     assert max(begun) <= 4
+    assert not threads()
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_noise_that_is_foreseen_is_the_same_in_whatever_order_it_is_asked_for(count):
+    noise, asked = brownian(0, 5, torch.zeros(70, 3)), [0, 1, 2, 2, 9, 4, 5]
+    made = []
+
+    def seen(step):
+        made.append(step)
+        return noise(step)
+
+    with foreseen(seen, count) as ahead:
+        assert all(torch.equal(ahead(step), noise(step)) for step in asked)
+    assert max(made) <= max(asked) + count + 1
+    assert not threads()
+
+
+def test_an_error_in_what_is_foreseen_is_raised_where_it_is_asked_for():
+    with foreseen([7, 8].__getitem__, 2) as ahead:
+        assert (ahead(0), ahead(1)) == (7, 8)
+        with pytest.raises(IndexError):
+            ahead(2)
     assert not threads()
