@@ -173,7 +173,7 @@ def micro_text(measured):
         "work": tests["work"].where(~tests["work"].duplicated(), ""),
         "way": tests["way"].str.replace("_", " ").str.replace("[", ", ").str.rstrip("]"),
         "milliseconds": (1e3 * tests["median"]).map(lambda x: f"{x:,.0f}" if x >= 100 else f"{x:.3g}"),
-        "ratio": tests["ratio"].map("{:.2f}".format),
+        "ratio": tests["ratio"].map("{:.2f}".format, na_action="ignore").fillna("–"),
         "rounds": tests["rounds"],
     })  # fmt: skip
     return f"{markdown(shown)}\n\nMedians; the ratio is to the bare version of the same work, on one thread."
