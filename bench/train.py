@@ -158,7 +158,8 @@ def _drawn(jobs: Sequence[TrainJob], device: torch.device, done: int, spare: int
     on_gpu, pairs = device.type == "cuda", not all(job.coupling.independent for job in jobs)
     if on_gpu:
         calls = (partial(_pinned, call) for call in calls)
-    threads = max(spare if pairs else 0, 1 if on_gpu else 0) if all(map(own, jobs)) else 0
+    helpers = spare + 1 if pairs and spare else 0  # one in place of the step, which waits for them
+    threads = max(helpers, 1 if on_gpu else 0) if all(map(own, jobs)) else 0
     return made_ahead(calls, threads, len(jobs) + threads)
 
 
