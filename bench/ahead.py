@@ -23,8 +23,7 @@ def made_ahead(calls: Iterable[Callable[[], T]], threads: int, depth: int) -> Ge
     if not threads:
         yield from (call() for call in calls)
         return
-    pool = ThreadPoolExecutor(threads, "ahead", torch.set_num_threads, (torch.get_num_threads(),))
-    made = deque[Future[T]]()
+    pool, made = _pool(threads), deque[Future[T]]()
     try:
         for call in calls:
             made.append(pool.submit(call))
@@ -38,13 +37,15 @@ def made_ahead(calls: Iterable[Callable[[], T]], threads: int, depth: int) -> Ge
 
 @contextmanager
 def foreseen(values: Callable[[int], T], threads: int) -> Iterator[Callable[[int], T]]:
-    """The same values of 0, 1, ..., in whatever order they are asked for; the next ones are made meanwhile by threads.
+    """`values` of 0, 1, ..., in whatever order they are asked for; the next ones are made meanwhile by threads.
 
-    One more than there are threads is made ahead, and what is behind is dropped. The same terms as above.
+    One more than there are threads is made ahead, and what is behind is dropped. Errors, the end and what `values` must
+    not touch are as with `made_ahead`.
     """
-    pool, made = ThreadPoolExecutor(threads, "ahead"), dict[int, Future[T]]()
+    pool, made = _pool(threads), dict[int, Future[T]]()
 
     def value(number: int) -> T:
+        """`values(number)`, which begins on the next ones."""
         for later in range(number, number + threads + 2):
             if later not in made:
                 made[later] = pool.submit(values, later)
@@ -56,3 +57,8 @@ def foreseen(values: Callable[[int], T], threads: int) -> Iterator[Callable[[int
         yield value
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _pool(threads: int) -> ThreadPoolExecutor:
+    """Threads of which each leaves torch as many of its own as the one that asks."""
+    return ThreadPoolExecutor(threads, "ahead", torch.set_num_threads, (torch.get_num_threads(),))

@@ -81,16 +81,11 @@ def transport_batch(job: TrainJob) -> int:
     return job.coupling.transport_batch or job.training.batch
 
 
-def blocks(job: TrainJob, done: int = 0) -> Iterator[Batch]:
-    """The batches of a training after `done` whole blocks' steps, in blocks of (L, B, ...).
+def due(job: TrainJob, done: int = 0) -> Iterator[Callable[[], Batch]]:
+    """The batches of a training after `done` whole blocks' steps, in blocks of (L, B, ...), each drawn when called.
 
     Block b depends on (seed, replica, b) alone.
     """
-    return (call() for call in due(job, done))
-
-
-def due(job: TrainJob, done: int = 0) -> Iterator[Callable[[], Batch]]:
-    """The same, each to be drawn when it is called."""
     length, steps = block_length(job), job.training.steps
     for number in range(done // length, math.ceil(steps / length)):
         yield partial(draw, job, number, length, used=min(length, steps - number * length))

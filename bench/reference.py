@@ -65,8 +65,9 @@ def run(task: Task) -> Made:
 
 
 def narrow(points: Floats) -> NDArray[np.floating[Any]]:
-    """The same numbers in float32 where it holds them all, as those of pictures, and of draws that torch makes."""
-    half = points.astype(np.float32)
+    """The same numbers, of any shape, in float32 where it holds them all, as those of pictures and of torch's draws."""
+    with np.errstate(over="ignore"):  # what it does not hold is kept as it is
+        half = points.astype(np.float32)
     return half if np.array_equal(half, points) else points
 
 

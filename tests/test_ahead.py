@@ -9,6 +9,8 @@ import torch
 
 from bench.ahead import foreseen, made_ahead
 from bench.diffusion import brownian
+from bench.planner import plan
+from bench.suite import load_suite
 
 
 def threads():
@@ -68,3 +70,35 @@ def test_an_error_in_what_is_foreseen_is_raised_where_it_is_asked_for():
         with pytest.raises(IndexError):
             ahead(2)
     assert not threads()
+
+
+SUITE = """\
+suite: one
+question: Who helps?
+base:
+  dataset: two_gaussians
+  coupling: ot
+  net: {name: mlp, width: 8, depth: 1}
+  training: {steps: 4, batch: 16}
+  sampling: {n: 16}
+"""
+
+
+@pytest.mark.parametrize(("slots", "given"), [(2, 0), (4, 1), (8, 3)])
+def test_a_training_is_given_the_cores_that_no_waiting_job_could_use(run_inline, tmp_path, slots, given):
+    """Its reference waits meanwhile, so that there are two to share the cores."""
+    (tmp_path / "one.yaml").write_text(SUITE)
+    spare = {}
+
+    def watched(engine):
+        engine.slots, engine.free, engine.machine, submit = slots, slots, "", engine.submit
+
+        def submitted(batch):
+            spare.setdefault(batch[0].kind, batch[0].spare)
+            submit(batch)
+
+        engine.submit = submitted
+        return engine
+
+    run_inline(plan(load_suite(tmp_path / "one.yaml"), "here"), tmp_path / "store", watched)
+    assert spare["train"] == given

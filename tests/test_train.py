@@ -187,7 +187,7 @@ def test_stacking_steps_like_torch_does_on_the_plain_module(job):
     job = replace(job, training=settings)
     net = fresh(job)
     optimizer = torch.optim.Adam(net.parameters(), lr=settings.learning_rate, weight_decay=0.01)
-    for x_t, tau, target in zip(*next(batches.blocks(job)).parts, strict=True):
+    for x_t, tau, target in zip(*next(batches.due(job))().parts, strict=True):
         optimizer.zero_grad()
         torch.nn.functional.mse_loss(net(x_t, tau), target).backward()
         torch.nn.utils.clip_grad_norm_(net.parameters(), 0.5)
@@ -396,7 +396,7 @@ def test_weights_of_the_displacement_target_leave_out_the_noises_own_velocity(pa
 def test_the_weighted_loss_is_the_weighted_mean(job, clock, target):
     training = replace(job.training, weighting="min_snr", steps=1)
     job = replace(job, clock=clock, path=NoisyBridge(1.0), target=target, training=training)
-    net, batch = fresh(job), batches.Batch(*(part[0] for part in next(batches.blocks(job)).parts))
+    net, batch = fresh(job), batches.Batch(*(part[0] for part in next(batches.due(job))().parts))
     t = batch.tau if clock == "noise_at_0" else 1 - batch.tau
     error = (net(batch.x_t, batch.tau).detach() - batch.target).square().mean(1)
     expected = float((weight("min_snr", job.path, "velocity", t, target) * error).mean())
