@@ -160,7 +160,8 @@ def test_a_short_training_pairs_no_more_than_it_uses():
     whole, spent = batches.draw(spec, 0, 256), batches.Spent()
     for all_of_it, mine in zip(whole.parts, batches.draw(spec, 0, 256, spent, used=6).parts, strict=True):
         assert torch.equal(all_of_it[:6], mine)
-    (block,) = batches.blocks(spec)
+    (call,) = batches.due(spec)
+    block = call()
     assert len(block.x_t) == 6
     assert torch.equal(block.x_t[5], whole.x_t[5])
 
