@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Sequence
 from multiprocessing.connection import wait
 
-from bench.execute import child, tree
+from bench.execute import child, group, tree
 from bench.execute.logs import cut_log
 from bench.execute.protocol import Ended, Event, Noticed, Progressed, Returned, Started, Work, heard
 from bench.execute.server import TRIES, Server
@@ -36,6 +36,7 @@ class LocalEngine:
     def warm_up(self) -> None:
         """Start the fork server, which loads torch meanwhile; returns at once."""
         self._server.warm_up()
+        group.tidy()
 
     machine = ""
     """Times are taken here."""
@@ -75,7 +76,7 @@ class LocalEngine:
                 continue
             closed = self._drain(worker, events)
             if not worker.waiting:
-                tree.kill(worker.pid)
+                worker.kill()
                 self._bury(worker)
             elif closed or worker.process.sentinel in ready:
                 events += self._died(worker)
@@ -88,7 +89,7 @@ class LocalEngine:
     def stop(self) -> None:
         """Kill every worker with all that it started, and wait for it."""
         for worker in self._workers:
-            tree.kill(worker.pid)
+            worker.kill()
         for worker in list(self._workers):
             self._bury(worker)
 
@@ -174,7 +175,7 @@ class LocalEngine:
 
     def _end(self, worker: Watched, events: list[Event]) -> None:
         """Kill a worker, and take in what it had still sent."""
-        tree.kill(worker.pid)
+        worker.kill()
         self._drain(worker, events)
         self._bury(worker)
 
@@ -183,6 +184,7 @@ class LocalEngine:
         self._server.wake()  # which tells of its end
         worker.process.join(timeout=10)
         worker.pipe.close()
+        worker.group.remove()
         self._workers.remove(worker)
         self._server.living.discard(worker.pid)
         if self._server.pid is not None:

@@ -14,7 +14,7 @@ import ot  # noqa: F401 - heavy, and imported late by the metrics that need it
 import scipy.stats.qmc
 import torch
 
-from bench.execute import child, tree
+from bench.execute import child, group, tree
 
 torch.optim.Adam([torch.zeros(1, requires_grad=True)])  # pulls in torch._dynamo and sympy
 
@@ -22,6 +22,7 @@ torch.optim.Adam([torch.zeros(1, requires_grad=True)])  # pulls in torch._dynamo
 def _leave_nothing(server: int) -> None:
     """When the driver is gone, however it died, the server ends, and with it all that it adopted."""
     if os.getpid() == server:
+        group.end_all_of(server)
         tree.kill_orphans(server)
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from bench.execute import tree
 from bench.execute.allowance import MACHINE, free_mb, memory_mb, remedy
+from bench.execute.group import Group
 from bench.execute.protocol import Event, Returned, Work
 from bench.kinds import KINDS
 from bench.words import duration
@@ -40,12 +41,13 @@ class Watched:
     def __init__(self, process: ForkServerProcess, pipe: Connection, waiting: list[Work], server: int | None) -> None:
         self.process, self.pipe, self.waiting, self.server = process, pipe, waiting, server
         self.pid = process.pid or 0
+        self.group = Group.around(self.pid, server)  # before it has its jobs, so that all they start is in it
         self.begun: set[Id] = set()
         self.ended = 0
         self.current: Id = waiting[0].id
         self.since = self.heard = time.monotonic()
         self._start_mb = tree.anonymous_mb(self.pid)
-        self._children: list[int] = []
+        self._children: set[int] = set()
         self._measured = self.moved = self.since
         self._used = self._disk = 0.0
 
@@ -53,6 +55,11 @@ class Watched:
     def in_hand(self) -> list[Work]:
         """The jobs that have begun; before that, the first."""
         return [work for work in self.waiting if work.id in self.begun] or self.waiting[:1]
+
+    def kill(self) -> None:
+        """SIGKILL to it and to all that it started, also what has left its group or its descent."""
+        self.group.kill()
+        tree.kill(self.pid)
 
     def begin(self, job: Id) -> None:
         """It is this job's turn."""
@@ -84,7 +91,7 @@ class Watched:
         if now - self._measured < TREE_SECONDS:
             return
         self._measured = now
-        self._children = tree.below(self.pid, tree.children())
+        self._children = {*tree.below(self.pid, tree.children()), *self.group.pids()} - {self.pid}
         used = sum(map(tree.cpu_seconds, (self.pid, *self._children)))
         if abs(used - self._used) > LEAST_USED * TREE_SECONDS:
             self.moved = now
