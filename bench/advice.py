@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from bench.components import Config
     from bench.execute import Outcome
     from bench.interfaces import Dataset, Metric
-    from bench.planner import JobId, Plan
+    from bench.planner import Plan
+    from bench.recipes import JobId
     from bench.suite import Claim, Suite
 
 LEAST_SEEN = 3
@@ -253,7 +254,7 @@ def _refused(metric: Metric, configs: Mapping[str, Config], suite: Suite) -> str
         if "training" in metric.inputs and not cell["dataset"].images and cell["dataset"].points is None:
             training_points(cell["dataset"], 0)
         law = law_of(cell["dataset"])
-        if law.images or set(metric.inputs) - {"samples", "reference", "law"}:
+        if metric.always or law.images or set(metric.inputs) - {"samples", "reference", "law"}:
             return ""
         return _tried(metric, law, cell["sampling"].n)
     except Undefined as error:

@@ -400,8 +400,8 @@ def planned(suite: Suite, results: Path, workers: int | None) -> Planned:
     rows = [(kind, jobs[kind], stored[kind]) for kind in KINDS if jobs[kind]]
     kinds = pd.DataFrame(rows, columns=["kind", "jobs", "stored"]).set_index("kind")
     return Planned(
-        suite, laid, kinds.assign(to_do=kinds["jobs"] - kinds["stored"]),
-        redone_of(missing, store), Estimator(store, device).cost(missing, slots), device, slots, list(store.notices),
+        suite, laid, kinds.assign(to_do=kinds["jobs"] - kinds["stored"]), redone_of(laid, found, store),
+        Estimator(store, device).cost(missing, slots), device, slots, list(store.notices),
         warnings(suite, laid, found, results),
     )  # fmt: skip
 

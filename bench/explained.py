@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from bench.execute import Outcome
-    from bench.planner import JobId, Plan
+    from bench.planner import Plan
+    from bench.recipes import JobId
     from bench.states import State
     from bench.store import Store
     from bench.suite import Suite
@@ -241,7 +242,7 @@ def _jobs(laid: Plan, found: dict[JobId, State], ids: NDArray[np.int64], store: 
             needed |= dict.fromkeys(new)
             todo += new
         for job in sorted(needed, key=lambda job: order.index(job[0])):
-            state, code, metric = found[job], laid.jobs[job].code, laid.jobs[job].carried.get("metric")
+            state, code, metric = found[job], laid.jobs[job].code, laid.jobs[job].recipe.carried.get("metric")
             entry, log = state.entry, store.log(*job, code)
             if entry is not None and "log.txt" in entry.files:
                 log = entry.file("log.txt")

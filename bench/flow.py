@@ -12,7 +12,6 @@ import math
 
 import numpy as np
 import torch
-from scipy.spatial import cKDTree
 from torch import Tensor
 
 from bench.errors import NotConverged, Undefined
@@ -159,6 +158,8 @@ def _scales(law: Mixture) -> tuple[float, float]:
 
 def _gap(points: Tensor) -> float:
     """Median distance from a point to its nearest neighbour; of a single point its length. points: (n, d)."""
+    from scipy.spatial import cKDTree  # a third of a second, which a plan does not pay
+
     if len(points) == 1:
         return float(points.norm())
     held = points.numpy()

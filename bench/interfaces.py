@@ -465,6 +465,8 @@ class Metric(ABC):
     excess: ClassVar[bool] = True
     """Squares of score and floor subtract, so that sqrt|score^2 - floor^2| is what the score holds beyond its floor."""
     version: ClassVar[int] = 1
+    always: ClassVar[bool] = False
+    """Whether there is a value for any samples and reference, so that no plan need try it to tell of those without."""
 
     @abstractmethod
     def measure(self, given: Given) -> Mapping[str, float]:

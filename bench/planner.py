@@ -12,7 +12,7 @@ import gc
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,7 +22,7 @@ from bench.components import Config, Tables, choice, parameter_names
 from bench.exact import law_of
 from bench.inputs import Needs
 from bench.interfaces import ProcessSolver
-from bench.recipes import NONE, Drawn, Recipe, Seeded, Setting
+from bench.recipes import NONE, Drawn, Job, JobId, Recipe, Seeded, Setting
 from bench.reference import FloorKind, floor_kind
 from bench.refusals import refusal, without_score
 from bench.roles import Roles, digest
@@ -45,49 +45,6 @@ COLUMNS = ("train", "reference", "sample", "train_time", "sample_time")
 
 AFTER_SAMPLES = Needs(upstream=("sample",))
 """What is timed of a solver that adapts to the samples waits for them: what never ends is not timed."""
-
-JobId = tuple[str, str]
-"""(kind, key)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """One piece of work: what it is, what it needs, and the hash of the code that will do it."""
-
-    kind: str
-    key: str
-    code: str
-    roles: Roles
-    needs: Needs
-    seed: int
-    replica: int
-    inputs: Mapping[str, JobId] = field(default_factory=dict)
-    """By kind of job, the upstream job."""
-    options: Mapping[str, Any] = field(default_factory=dict)
-    """Plain JSON that the stage reads beside; part of the key."""
-    carried: Mapping[str, Config] = field(default_factory=dict)
-    """Roles that are no part of the key as they are: a metric, whose key tells what it prepares."""
-    group: str = ""
-    """Jobs of one group take about the same time; past ones estimate future ones."""
-    cohort: str = ""
-    """Train jobs of one cohort may train together; those without a name train alone."""
-    long: bool = False
-    """Whether it has a process to itself where others of its kind share one."""
-
-    @property
-    def id(self) -> JobId:
-        """(kind, key)."""
-        return self.kind, self.key
-
-    @property
-    def configs(self) -> dict[str, Config]:
-        """Who plays each of its roles."""
-        return {**self.roles.configs(self.needs), **self.carried}
-
-    @property
-    def fields(self) -> dict[str, Any]:
-        """The single fields that it declares."""
-        return self.roles.fields(self.needs)
 
 
 @dataclass(frozen=True)
@@ -244,7 +201,7 @@ class _Planner:
     def _train_time(self, setting: Setting, train: JobId) -> JobId:
         """Seconds of a training by itself: neither its seed nor the sign of its time changes the work."""
         roles = self._as_timed(setting.roles, {"clock": choice("clock", "noise_at_0")}, TRAINING)
-        group = f"time/{self.jobs[train].group}"
+        group = f"time/{self.jobs[train].recipe.group}"
         return self._enter(self._recipe("train_time", roles, options={"hardware": self.hardware}, group=group))
 
     def _cell(self, setting: Setting, drawn: Drawn, known: Seeded) -> dict[str, JobId | None]:
@@ -399,7 +356,7 @@ class _Planner:
         classes = dict.fromkeys(type(build(config)) for config in played if config.name is not None)
         begins = [(each.__module__, each.__qualname__) for each in (stage.run, *stage.code, *code)]
         hashed = code_hash(
-            classes=classes, upstream=[self.jobs[job].code for _, job in there], definitions=begins
+            classes=classes, upstream=[self.jobs[job].recipe.code for _, job in there], definitions=begins
         )  # fmt: skip
         head = [kind, *roles.parts(needs)]
         given = [f"{name}={json.dumps(value)}" for name, value in sorted((options or {}).items())]
@@ -416,12 +373,9 @@ class _Planner:
             inputs = {of: jobs[of] for of in recipe.upstream}
             for of, (_, key) in inputs.items():
                 above += f"{of}:{key}\n"
-        job_id = (recipe.kind, digest([f"{recipe.head}\n{above}{recipe.options}{seed}\n{recipe.tail}"]))
+        job_id = (recipe.kind, digest([f"{recipe.head}\n{above}{recipe.given}{seed}\n{recipe.tail}"]))
         if job_id not in self.jobs:
-            self.jobs[job_id] = Job(
-                *job_id, recipe.code, recipe.roles, recipe.needs, seed, recipe.replica, inputs,
-                recipe.given, recipe.carried, recipe.group, recipe.cohort, recipe.long,
-            )  # fmt: skip
+            self.jobs[job_id] = Job(job_id, recipe, seed, inputs)
         return job_id
 
     def _law(self, dataset: Config) -> Config:

@@ -17,7 +17,8 @@ from bench.words import duration
 
 if TYPE_CHECKING:
     from bench.execute import Estimator, Outcome, Progressed
-    from bench.planner import Job, JobId, Plan
+    from bench.planner import Plan
+    from bench.recipes import Job, JobId
 
 
 QUIET_SECONDS = 60.0

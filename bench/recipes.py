@@ -1,17 +1,22 @@
-"""What jobs share while a suite is planned: all but their seed, and the keys of what they stand on, worked out once."""
+"""Jobs, and what they share: all but their seed and the keys of what they stand on, worked out once for many.
+
+A suite of a million cells has two million jobs, so that a job holds little itself.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from bench.components import Config
     from bench.inputs import Needs
-    from bench.planner import JobId
     from bench.reference import FloorKind
     from bench.roles import Roles
+
+JobId = tuple[str, str]
+"""(kind, key)."""
 
 NONE: Mapping[str, Any] = {}
 """What most jobs have of inputs, options or carried roles: one for all of them."""
@@ -19,25 +24,71 @@ NONE: Mapping[str, Any] = {}
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """Jobs that differ in their seed alone, and in the seed of what they stand on.
+    """What jobs are that differ in their seed alone, and in the seed of what they stand on: what each is, what it
+    needs, and the hash of the code that will do it.
 
-    head, options and tail are the key's text but for the upstream keys, which come after the head, and the seed.
+    head, given and tail are the key's text but for the upstream keys, which come after the head, and the seed.
     """
 
     head: str
     upstream: tuple[str, ...]
-    options: str
+    given: str
     tail: str
     kind: str
     code: str
     roles: Roles
     needs: Needs
     replica: int
-    given: Mapping[str, Any]
+    options: Mapping[str, Any]
+    """Plain JSON that the stage reads beside; part of the key."""
     carried: Mapping[str, Config]
+    """Roles that are no part of the key as they are: a metric, whose key tells what it prepares."""
     group: str
+    """Jobs of one group take about the same time; past ones estimate future ones."""
     cohort: str
+    """Train jobs of one cohort may train together; those without a name train alone."""
     long: bool
+    """Whether it has a process to itself where others of its kind share one."""
+
+
+class Job(NamedTuple):
+    """One piece of work."""
+
+    id: JobId
+    recipe: Recipe
+    seed: int
+    inputs: Mapping[str, JobId]
+    """By kind of job, the upstream job."""
+
+    @property
+    def kind(self) -> str:
+        """What is done, a name of `bench.kinds`."""
+        return self.id[0]
+
+    @property
+    def key(self) -> str:
+        """Hash of what it is made of."""
+        return self.id[1]
+
+    @property
+    def code(self) -> str:
+        """Hash of the code that does it."""
+        return self.recipe.code
+
+    @property
+    def group(self) -> str:
+        """What takes about as long."""
+        return self.recipe.group
+
+    @property
+    def configs(self) -> dict[str, Config]:
+        """Who plays each of its roles."""
+        return {**self.recipe.roles.configs(self.recipe.needs), **self.recipe.carried}
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """The single fields that it declares."""
+        return self.recipe.roles.fields(self.recipe.needs)
 
 
 class Setting:

@@ -28,7 +28,8 @@ from bench.stats import excess
 if TYPE_CHECKING:
     from bench.execute import Outcome, Results
     from bench.interfaces import Metric
-    from bench.planner import JobId, Plan
+    from bench.planner import Plan
+    from bench.recipes import JobId
     from bench.suite import Suite
     from bench.suite.model import Claim, Published
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from bench.planner import JobId, Plan
+    from bench.planner import Plan
+    from bench.recipes import JobId
     from bench.store import Store
     from bench.store.claims import Owner
     from bench.store.entries import Entry

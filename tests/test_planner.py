@@ -113,7 +113,7 @@ def test_samplers_that_add_noise_have_a_floor_as_random_as_their_samples(tmp_pat
             for name in ("score/wasserstein", "floor/wasserstein")
         ]
         assert {*judged, suite.cells["reference"][cell]} == {judged[0]}
-        kinds[solver].add(suite.jobs[judged[0]].options["floor"])
+        kinds[solver].add(suite.jobs[judged[0]].recipe.options["floor"])
     assert kinds == {"euler": {"flow"}, "euler_maruyama": {"independent"}}
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from bench.limits import Limits, option
 
 if TYPE_CHECKING:
-    from bench.planner import Job
+    from bench.recipes import Job
     from bench.store import Store
 
 PATIENCE = 20

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,8 @@ from bench.execute.protocol import Ended, Engine, Noticed, Observer, Outcome, Pr
 from bench.execute.sharing import Sharing
 from bench.kinds import KINDS
 from bench.limits import Limits
-from bench.planner import Job, JobId, Plan
+from bench.planner import Plan
+from bench.recipes import Job, JobId
 from bench.store import Store
 
 BATCH = 8
@@ -61,10 +62,10 @@ def look_up(plan: Plan, store: Store, *, keep_stale: bool = False) -> dict[JobId
     return found
 
 
-def redone_of(missing: Iterable[Job], store: Store) -> int:
-    """How many of these jobs were done by older code."""
-    codes = {job.id: job.code for job in missing}
-    return sum(1 for kind, key in store.standing(codes.keys()) if store.other_code(kind, key, codes[kind, key]))
+def redone_of(plan: Plan, found: Mapping[JobId, Outcome], store: Store) -> int:
+    """How many of the jobs that are not found were done by older code."""
+    there = store.standing(plan.jobs.keys()).keys() - found.keys()
+    return sum(1 for at in there if store.other_code(*at, plan.jobs[at].code) is not None)
 
 
 def _forget_stale_inputs(plan: Plan, found: dict[JobId, Outcome]) -> None:
@@ -120,7 +121,7 @@ def execute(
 def _say_stale(plan: Plan, store: Store, found: Mapping[JobId, Outcome], observer: Observer) -> None:
     """Results of older code are said: kept on request, or about to be made again."""
     kept = sum(1 for outcome in found.values() if outcome.stale)
-    redone = redone_of([job for at, job in plan.jobs.items() if at not in found], store)
+    redone = redone_of(plan, found, store)
     if kept:
         observer.notice(f"{kept} results of older code are kept, and marked as stale in the records")
     if redone:
@@ -225,7 +226,7 @@ class _Run:
             if kind.together == "as one":
                 return self._cohort(queue)
             share = -(-len(queue) // self.engine.slots)
-            long = any(self.plan.jobs[job].long or job in self.alone for job in list(queue)[:BATCH])
+            long = any(self.plan.jobs[job].recipe.long or job in self.alone for job in list(queue)[:BATCH])
             size = min(BATCH, share) if kind.together == "in turn" and not long else 1
             return [queue.popleft() for _ in range(size)]
         return []
@@ -241,10 +242,10 @@ class _Run:
 
     def _cohort(self, queue: deque[JobId]) -> list[JobId]:
         """The next job with others of its cohort, as many as leave no free worker without any."""
-        name = self.plan.jobs[queue[0]].cohort
+        name = self.plan.jobs[queue[0]].recipe.cohort
         if not name or queue[0] in self.alone:
             return [queue.popleft()]
-        alike = [job for job in queue if self.plan.jobs[job].cohort == name and job not in self.alone]
+        alike = [job for job in queue if self.plan.jobs[job].recipe.cohort == name and job not in self.alone]
         rounds = -(-len(alike) // (self.engine.free * COHORT))
         batch = alike[: -(-len(alike) // (self.engine.free * rounds))]
         for job in batch:
@@ -259,10 +260,10 @@ class _Run:
             assert entry is not None
             inputs[kind] = str(entry.place)
         configs = [(role, c.factor, c.name, c.plain) for role, c in job.configs.items()]
-        saves = KINDS[job.kind].resumes and not job.cohort
+        saves = KINDS[job.kind].resumes and not job.recipe.cohort
         return Work(
-            job.kind, job.key, configs, job.fields, job.seed, job.replica, inputs, str(self.staging[job.id]),
-            device=self._device(job), spare=spare, plugins=self.plugins, options=dict(job.options),
+            job.kind, job.key, configs, job.fields, job.seed, job.recipe.replica, inputs, str(self.staging[job.id]),
+            device=self._device(job), spare=spare, plugins=self.plugins, options=dict(job.recipe.options),
             limits=self.allowance.of(job), files=held(config.plain for config in job.configs.values()),
             checkpoint=str(self.store.checkpoint(job.kind, job.key, job.code)) if saves else "",
         )  # fmt: skip
@@ -312,9 +313,9 @@ class _Run:
             "configs": {role: config.values for role, config in job.configs.items()},
             "fields": job.fields,
             "seed": job.seed,
-            "replica": job.replica,
+            "replica": job.recipe.replica,
             "inputs": {kind: list(upstream) for kind, upstream in job.inputs.items()},
-            "options": dict(job.options),
+            "options": dict(job.recipe.options),
             "device": self._device(job),
             "threads": 1,
             **self.provenance,

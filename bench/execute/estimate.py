@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from bench.kinds import KINDS
 
 if TYPE_CHECKING:
-    from bench.planner import Job
+    from bench.recipes import Job
     from bench.store import Store
     from bench.store.index import Past
 
@@ -90,7 +90,7 @@ class Estimator:
         """Past jobs of its kind: of the same net where it is done on a device, where nets do the work."""
         if not KINDS[job.kind].on_device:
             return self.store.past("", job.kind)
-        net = job.roles.get("net")
+        net = job.recipe.roles.get("net")
         at = job.group.find(net.digest[:12]) if net else -1
         return self.store.past(f"{job.group[: at + 12]}/", job.kind, self._on(job)) if at >= 0 else []
 

@@ -10,9 +10,11 @@ import gc
 import os
 import warnings
 
-import ot  # noqa: F401 - heavy, and imported late by the metrics that need it
+# Heavy, and imported late by what needs it:
+import ot  # noqa: F401
 import scipy.stats.qmc
 import torch
+import torchdiffeq  # noqa: F401
 
 from bench.execute import child, group, tree
 

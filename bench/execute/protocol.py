@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from bench.planner import Job, JobId
+    from bench.recipes import Job, JobId
     from bench.store import Entry
 
 

@@ -12,7 +12,7 @@ from bench.store.claims import Claims, Owner, machine_token
 from bench.words import duration
 
 if TYPE_CHECKING:
-    from bench.planner import Job, JobId
+    from bench.recipes import Job, JobId
     from bench.store import Store
 
 LOOK_SECONDS = 0.3

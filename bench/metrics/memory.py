@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
-from scipy.spatial import KDTree
 
 from bench.interfaces import Given, Measured, Metric
 
 if TYPE_CHECKING:
+    from scipy.spatial import KDTree
+
     from bench.interfaces import Floats
 
 
@@ -33,6 +34,8 @@ class NearestTrainingPoint(Metric):
 
     def measure(self, given: Given) -> Mapping[str, float]:
         """Distances of samples (n, *S) and reference (m, *S) to the training points (N, *S)."""
+        from scipy.spatial import KDTree
+
         assert given.samples is not None
         assert given.reference is not None
         assert given.training is not None

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import numpy as np
 from annotated_types import Gt
-from scipy.spatial.distance import cdist, pdist
 
 from bench.errors import Undefined
 from bench.interfaces import Given, Measured, Metric
@@ -40,6 +39,8 @@ class MMD(Metric):
 
     def measure(self, given: Given) -> Mapping[str, float]:
         """MMD of samples (n, *S) against reference (m, *S)."""
+        from scipy.spatial.distance import cdist, pdist
+
         assert given.samples is not None
         assert given.reference is not None
         x = given.samples.reshape(len(given.samples), -1)

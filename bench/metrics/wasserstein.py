@@ -29,6 +29,7 @@ class Wasserstein(Metric):
     """
 
     values: ClassVar[Mapping[str, Measured]] = {"wasserstein": Measured("data units", "lower")}
+    always: ClassVar[bool] = True
 
     def measure(self, given: Given) -> Mapping[str, float]:
         """W2 of samples (n, *S) against reference (m, *S). Raises NotConverged."""
@@ -42,6 +43,7 @@ class WassersteinSquared(Metric):
     """W2^2, in squared data units: POT's emd2 of squared distances without the root, as some papers report it."""
 
     values: ClassVar[Mapping[str, Measured]] = {"wasserstein_squared": Measured("data units^2", "lower")}
+    always: ClassVar[bool] = True
     excess: ClassVar[bool] = False
 
     def measure(self, given: Given) -> Mapping[str, float]:
@@ -60,6 +62,7 @@ class SlicedWasserstein(Metric):
     """
 
     values: ClassVar[Mapping[str, Measured]] = {"sliced_wasserstein": Measured("data units", "lower")}
+    always: ClassVar[bool] = True
 
     projections: Annotated[int, Gt(0)] = 128
 

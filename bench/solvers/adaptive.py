@@ -8,7 +8,6 @@ from typing import Annotated, ClassVar
 import torch
 from annotated_types import Gt
 from torch import Tensor
-from torchdiffeq import odeint
 
 from bench.errors import NotConverged
 from bench.interfaces import Field, Solution, Solver, checked_times
@@ -33,6 +32,8 @@ class _Adaptive(Solver):
 
     def solve(self, velocity: Field, x: Tensor, times: Tensor) -> Solution:
         """States at times (F,) by dense output. Raises NotConverged past max_steps."""
+        from torchdiffeq import odeint  # brings scipy's solvers along, which a plan does not pay for
+
         asked = _Counted(velocity, self)
         with torch.no_grad():
             try:

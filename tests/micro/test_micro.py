@@ -99,6 +99,23 @@ def test_bare_loop(benchmark, job, net):
 
 
 @training
+def test_products_alone(benchmark, net):
+    """What no way of training can do without: the matrix products of the layers, forward and back, and nothing else."""
+    weights = [layer.weight.detach() for layer in net.modules() if isinstance(layer, nn.Linear)]
+    inputs, outputs = ([torch.randn(256, weight.shape[side]) for weight in weights] for side in (1, 0))
+
+    def steps():
+        for _ in range(STEPS):
+            for number, (weight, x, slope) in enumerate(zip(weights, inputs, outputs, strict=True)):
+                y = x @ weight.t()
+                by_weight = slope.t() @ x
+                by_input = slope @ weight if number else None  # nobody asks for the slope by the points
+        return y, by_weight, by_input
+
+    assert [part.shape for part in benchmark(steps)] == [(256, 2), weights[-1].shape, inputs[-1].shape]
+
+
+@training
 @pytest.mark.parametrize("optimizer", ["adam", "fused adam"])
 def test_torchcfm_loop(benchmark, by_hand, optimizer):
     """Its matcher in a plain loop, with what the harness draws; Adam as torch makes it, and fused."""
