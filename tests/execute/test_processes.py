@@ -52,11 +52,12 @@ time.sleep(600)
 def has_groups():
     """Whether this process may make control groups."""
     sleeper = subprocess.Popen(["sleep", "60"])
+    group = Group.around(sleeper.pid, os.getpid())
     try:
-        group = Group.around(sleeper.pid, os.getpid())
         return group.folder is not None
     finally:
         group.remove()
+        sleeper.kill()
         sleeper.wait()
 
 
