@@ -56,7 +56,7 @@ class Group:
     def kill(self) -> None:
         """SIGKILL to all that is in it; what is about to be born is killed too."""
         if self.folder:
-            with suppress(OSError):
+            with suppress(OSError):  # it is gone already; whatever else hinders is left to descent
                 (self.folder / "cgroup.kill").write_text("1")
 
     def remove(self) -> None:
