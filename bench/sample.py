@@ -19,6 +19,7 @@ from bench.diffusion import brownian, process_of
 from bench.errors import BadNet, Diverged
 from bench.interfaces import Dataset, Field, Path, ProcessSolver, Solution, Solver, in_data_units
 from bench.netcheck import initialised
+from bench.precision import autocast
 from bench.predictions import asked_time, velocity_of
 from bench.reference import start_noise
 from bench.seeds import global_stream, salted, uniforms
@@ -304,7 +305,7 @@ def load(
 
     def ask(x: Tensor, *condition: Tensor) -> Tensor:
         """What the net says at x: (B, *S), and whatever else it takes."""
-        with torch.autocast(device.type, torch.bfloat16):
+        with autocast(device):
             answer: Tensor = net(x, *condition)
         return answer.to(x.dtype)
 

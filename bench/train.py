@@ -20,6 +20,7 @@ from bench.cohort import members
 from bench.descent import Descent, RunningMean
 from bench.errors import Diverged
 from bench.netcheck import NET_STREAM, examine, initialised
+from bench.precision import autocast
 from bench.seeds import global_stream
 from bench.settings import Training
 from bench.task import Made, Task
@@ -205,7 +206,7 @@ class _Cohort:
         """One step on x_t (K, B, *S), tau (K, B), ... of all members; returns the losses (K,)."""
         x_t, tau, target, labels = batch
         low_precision = self.settings.precision == "bf16"
-        with torch.autocast(self.device.type, torch.bfloat16) if low_precision else nullcontext():
+        with autocast(self.device) if low_precision else nullcontext():
             output = self.nets(x_t, tau) if labels is None else self.nets(x_t, tau, labels)
         losses, slope = self._loss(output.detach().float() - target, tau)
         self.descent.forget()

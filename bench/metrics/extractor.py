@@ -26,6 +26,7 @@ from bench.datafiles import NAME, DataFile, file_of
 from bench.errors import JobError, Unavailable, Undefined
 from bench.foreign import MIB, read_foreign
 from bench.interfaces import Dataset, Preparation
+from bench.precision import autocast
 from bench.seeds import address, stream
 
 if TYPE_CHECKING:
@@ -134,7 +135,7 @@ def train_extractor(
     orders = [torch.randperm(len(x), generator=stream(seed, "extractor/order", epoch)) for epoch in range(EPOCHS)]
     batches = [batch for order in orders for batch in order.split(BATCH)]
     for step, batch in enumerate(batches, start=1):
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast(torch.device("cpu")):
             loss = functional.cross_entropy(net(x[batch]), y[batch])
         optimizer.zero_grad()
         loss.backward()
