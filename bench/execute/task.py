@@ -29,7 +29,7 @@ from bench.kinds import KINDS
 from bench.plugins import read_plugin
 from bench.score import Fetched
 from bench.stages import STAGES
-from bench.store import disk, write_array
+from bench.store import array_file, disk, load_array, write_array
 from bench.store.entries import DONE, listed, read_seal
 from bench.task import Made, Weights
 
@@ -89,13 +89,13 @@ class WorkTask:
 
     def array(self, kind: str, name: str) -> np.ndarray[Any, Any]:
         """An array of an upstream entry."""
-        content = io.BytesIO(_content(Path(self.work.inputs[kind]), f"{name}.npy"))
-        array: np.ndarray[Any, Any] = np.load(content, allow_pickle=False)
-        return array
+        folder = Path(self.work.inputs[kind])
+        file = array_file(_listing(folder), name) or name
+        return load_array(io.BytesIO(_content(folder, file)), file)
 
     def find(self, kind: str, name: str) -> np.ndarray[Any, Any] | None:
         """The same, where there is one."""
-        there = kind in self.work.inputs and f"{name}.npy" in _listing(Path(self.work.inputs[kind]))
+        there = kind in self.work.inputs and array_file(_listing(Path(self.work.inputs[kind])), name)
         return self.array(kind, name) if there else None
 
     def weights(self, name: str) -> Weights | None:

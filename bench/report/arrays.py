@@ -12,7 +12,8 @@ import numpy as np
 from bench.files import open_regular
 from bench.report.canvas import shown
 from bench.report.results import Results
-from bench.store.entries import DONE, array_shape, check_file, listed, load_array, read_seal
+from bench.store.arrays import array_file, array_shape, load_array
+from bench.store.entries import DONE, check_file, listed, read_seal
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -39,14 +40,14 @@ class Arrays:
         relative, listed = file
         check_file(self.root, relative, listed, deep=True)
         with open_regular(self.root, relative, listed["size"]) as stream:
-            return np.asarray(load_array(stream), dtype=np.float64)
+            return np.asarray(load_array(stream, relative), dtype=np.float64)
 
     def shape(self, entry: object, name: str) -> tuple[int, ...]:
         """An entry's array's shape, read from its head alone; () where there is no such file."""
         if (file := self._listed(entry, name)) is None:
             return ()
         with open_regular(self.root, file[0], file[1]["size"]) as stream:
-            return array_shape(stream)
+            return array_shape(stream, file[0])
 
     def _listed(self, entry: object, name: str) -> tuple[str, dict[str, Any]] | None:
         """An array's file below the root, with what DONE says of it."""
@@ -58,7 +59,8 @@ class Arrays:
         except FileNotFoundError:
             return None
         files = {} if body is None else listed(body, self.root / done)
-        return (f"{entry}/{name}.npy", files[f"{name}.npy"]) if f"{name}.npy" in files else None
+        file = array_file(files, name)
+        return (f"{entry}/{file}", files[file]) if file else None
 
 
 def settings(results: Results, fits: Callable[[Cell], bool]) -> tuple[list[tuple[str, Cell]], str]:

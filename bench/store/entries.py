@@ -17,14 +17,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from bench.errors import Corrupt, NoEntry, StoreError
 from bench.files import SEAL_LIMIT, checksum, disk, is_folder, open_regular, read_regular, size_of
 from bench.kinds import KINDS
+from bench.store.arrays import PLAIN, array_file, load_array
 
 FORMS: dict[str, str] = {kind.name: kind.form for kind in KINDS.values()}
 """Every kind of entry: a folder of files sealed by DONE, or one sealed JSON file that holds its job alone."""
@@ -56,13 +56,13 @@ class Entry:
 
     def array(self, name: str) -> NDArray[Any]:
         """The array that `write_array` wrote under this name, with its shape and dtype."""
-        file = self.file(f"{name}.npy")
+        file = self.file(array_file(self.files, name) or f"{name}{PLAIN}")
         with disk(self.place, "read the entry"), open_regular(file.parent, file.name) as stream:
-            return load_array(stream)
+            return load_array(stream, file.name)
 
     def has(self, name: str) -> bool:
         """Whether there is an array, or a file, of this name."""
-        return name in self.files or f"{name}.npy" in self.files
+        return name in self.files or array_file(self.files, name) is not None
 
     def file(self, name: str) -> Path:
         """Path of one file of a folder entry, by its full name."""
@@ -70,31 +70,6 @@ class Entry:
             held = ", ".join(sorted(self.files)) or "no files"
             raise StoreError(f"{self.place}: no file named {name!r}; the entry holds {held}")
         return self.place / name
-
-
-def write_array(folder: Path, name: str, array: ArrayLike) -> None:
-    """Write an array as <name>.npy; one of Python objects is a ValueError, since it would need pickle."""
-    with disk(folder, f"write {name}.npy"):
-        np.save(folder / f"{name}.npy", np.asarray(array), allow_pickle=False)
-
-
-def load_array(stream: IO[bytes]) -> NDArray[Any]:
-    """A .npy file's array, never unpickled. A ValueError where its head promises another size than the file has."""
-    array_shape(stream)
-    stream.seek(0)
-    array: NDArray[Any] = np.lib.format.read_array(stream, allow_pickle=False)
-    return array
-
-
-def array_shape(stream: IO[bytes]) -> tuple[int, ...]:
-    """The shape that a .npy file's head gives. A ValueError where the file has another size than that takes."""
-    version = np.lib.format.read_magic(stream)
-    read_head = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, _, dtype = read_head(stream)
-    there = os.fstat(stream.fileno()).st_size - stream.tell()
-    if not dtype.hasobject and math.prod(shape) * dtype.itemsize != there:
-        raise ValueError(f"an array of {shape} {dtype} in {there} bytes")
-    return shape
 
 
 def locate(root: Path, kind: str, key: str, code: str) -> Path:

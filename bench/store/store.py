@@ -1,6 +1,6 @@
 """The store: finds finished work by (kind, key, code) and publishes new work, whole or not at all.
 
-    <root>/<kind>/<key>-<code>/                 folder kinds: job.json, *.npy, weights, log.txt, DONE
+    <root>/<kind>/<key>-<code>/                 folder kinds: job.json, arrays, weights, log.txt, DONE
     <root>/<kind>/<key[:2]>/<key>-<code>.json   one-file kinds
     <root>/staging/                              unfinished work; sweep() removes what its owner left behind
     <root>/partial/                              checkpoints of trainings that were killed

@@ -12,6 +12,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import bench as harness
+from bench.report.arrays import Arrays
+from bench.store import Store
+
 SUITE = """
     suite: drawn
     question: Are images scored, floored and shown?
@@ -67,9 +71,10 @@ def test_the_floor_is_ten_draws_with_their_spread_the_same_for_all_cells(records
 
 
 def test_features_of_real_images_are_made_once_for_all_metrics_and_seeds(ran):
-    kept = list((ran / "store" / "prepared").glob("*/prepared.npy"))
-    assert len(kept) == 1
-    assert np.load(kept[0]).shape == (360, 64)
+    (entry,) = (ran / "store" / "prepared").iterdir()
+    kept = Arrays(ran / "store").load(f"prepared/{entry.name}", "prepared")
+    assert kept is not None
+    assert kept.shape == (360, 64)
 
 
 def test_scores_are_those_of_the_metric_asked_directly(ran, records):
@@ -77,8 +82,7 @@ def test_scores_are_those_of_the_metric_asked_directly(ran, records):
     from bench.interfaces import Given
     from bench.metrics.fidelity import FID
 
-    cells = pd.read_csv(ran / "drawn" / "tables" / "cells.csv")
-    samples = np.load(ran / "store" / cells["sample_entry"][0] / "samples.npy")
+    samples = harness.load(ran / "drawn").samples(0)
     direct = FID(extractor="pixels").measure(Given(samples=samples[0], law=Digits()))["fid"]
     kept = records.loc[(records["cell"] == 0) & (records["metric"] == "fid[pixels]"), "value"].item()
     assert kept == pytest.approx(direct, rel=1e-4)
@@ -107,8 +111,11 @@ def test_the_report_shows_the_samples_a_row_a_class_and_the_way(ran):
 
 
 def test_of_images_the_ways_that_are_shown_are_kept_and_all_in_the_nets_own_precision(ran):
-    for folder in (ran / "store" / "sample").glob("*/"):
-        frames, samples = np.load(folder / "frames.npy"), np.load(folder / "samples.npy")
+    store = Store(ran / "store", reading=True)
+    kept = [store.find(*entry) for entry in store.entries() if entry[0] == "sample"]
+    assert len(kept) == 4
+    for entry in filter(None, kept):
+        frames, samples = entry.array("frames"), entry.array("samples")
         assert frames.shape == (8, 16, 1, 8, 8)
         assert (frames.dtype, samples.dtype) == (np.float32, np.float32)
 

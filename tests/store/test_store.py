@@ -252,17 +252,20 @@ def test_a_full_disk_is_said_with_place_and_remedy_and_publishes_nothing(root, k
     assert publish(store, kind) == Store(root).find(kind, KEY, CODE)
 
 
-def test_a_file_limit_hit_while_an_array_is_written_is_a_store_error(root):
+@pytest.mark.parametrize(
+    ("file", "draw"), [("x.npy", "integers(256, size=10**5, dtype=np.uint8)"), ("x.planes", "normal(size=10**5)")]
+)
+def test_a_file_limit_hit_while_an_array_is_written_is_a_store_error(root, file, draw):
     code = (
         "import resource, sys, numpy as np; from pathlib import Path; from bench.errors import StoreError\n"
         "from bench.store import write_array\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))\n"
-        "try: write_array(Path(sys.argv[1]), 'x', np.zeros(10**5))\n"
+        f"try: write_array(Path(sys.argv[1]), 'x', np.random.default_rng(0).{draw})\n"
         "except StoreError as error: print(error)\n"
     )
     root.mkdir()
     done = subprocess.run([sys.executable, "-c", code, root], capture_output=True, text=True, check=True)
-    assert f"{root}: cannot write x.npy" in done.stdout
+    assert f"{root}: cannot write {file}" in done.stdout
 
 
 def test_a_root_that_cannot_be_written_is_said_with_place_and_remedy(tmp_path):
