@@ -67,16 +67,23 @@ clean: ## remove the virtual environment, the store and caches; generated result
 	rm -rf .venv results/store .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .benchmarks
 	rm -rf build *.egg-info
 
+# pip compiles every module, of tests too, on one core: most of an install's time. What is left out here is compiled when
+# it is first imported.
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check --no-compile
+COMPILE := @$(BIN)/python -m compileall -qq -j 0 -x '/(tests?|testing|_inductor|pip|setuptools)/' .venv/lib || true
+
 $(RUN):
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check -e .
+	$(PIP) -e .
+	$(COMPILE)
 	@rm -f .venv/installed-*
 	@touch $@
 
 $(DEV): $(RUN)
-	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev,peers,ray,slurm]'
+	$(PIP) -e '.[dev,peers,ray,slurm]'
+	$(COMPILE)
 	@touch $@
 
 $(DOCS): $(RUN)
-	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[docs]'
+	$(PIP) -e '.[docs]'
 	@touch $@
