@@ -1,12 +1,19 @@
-"""All figures of a run, drawn one by one into figures/, as SVG or WebP; one that fails costs only itself."""
+"""All figures of a run, drawn side by side into figures/, as SVG or WebP; one that fails costs only itself."""
 
 from __future__ import annotations
 
 import itertools
+import multiprocessing
+import os
+import signal
+import sys
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 from bench.errors import Corrupt
 from bench.report import budget, clouds, curves, factors, forest, images, losses
@@ -14,6 +21,9 @@ from bench.report.arrays import Arrays
 from bench.report.canvas import Drawing, about, drawn, look
 from bench.report.results import Results
 from bench.report.seal import noted_figure
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
 
 STORE_FIGURES = ("samples", "way", "images", "classes", "image_way", "losses")
 """Figures made of the store's arrays: kept as they are, in either format, where those arrays are not at hand."""
@@ -28,21 +38,29 @@ class Shown:
     caption: str
 
 
+Recipe = tuple[str, Callable[[], Iterator[Drawing]]]
+"""What a figure, or several of a kind, is called in a warning, and how it is drawn."""
+
+
+class Made(NamedTuple):
+    """What came of a recipe: stem, how it is shown, and content of each figure; why there are no more of them."""
+
+    figures: list[tuple[str, Shown, bytes]]
+    fault: str
+
+
 def draw_figures(results: Results, store_root: Path | None) -> tuple[list[Shown], dict[str, bytes], list[str]]:
     """Draw what applies to this run: the figures in the page's order, their files, and warnings for what failed."""
     shown: dict[str, Shown] = {}
     files: dict[str, bytes] = {}
     warnings: list[str] = []
-    for what, draw in _recipes(results, store_root):
-        try:
-            with look():
-                for drawing in draw():
-                    name, content = drawn(drawing)
-                    files[f"figures/{name}"] = content
-                    shown[drawing.name] = Shown(f"figures/{name}", drawing.title, drawing.caption)
-        except Exception as error:  # a figure is never worth the report
-            text = " ".join(str(error).split()) or "no reason given"
-            warnings.append(f"{what}: the figure could not be drawn ({type(error).__name__}: {text[:200]})")
+    recipes = list(_recipes(results, store_root))
+    for (what, _), made in zip(recipes, _all_made(recipes), strict=True):
+        for name, figure, content in made.figures:
+            files[figure.file] = content
+            shown[name] = figure
+        if made.fault:  # a figure is never worth the report
+            warnings.append(f"{what}: the figure could not be drawn ({made.fault})")
     for name, ending in itertools.product(STORE_FIGURES, ("webp", "svg")):
         file = f"figures/{name}.{ending}"
         if name in shown:
@@ -56,7 +74,62 @@ def draw_figures(results: Results, store_root: Path | None) -> tuple[list[Shown]
     return list(shown.values()), files, warnings
 
 
-def _recipes(results: Results, store_root: Path | None) -> Iterator[tuple[str, Callable[[], Iterator[Drawing]]]]:
+def _all_made(recipes: list[Recipe]) -> list[Made]:
+    """The figures of each recipe, or why they could not be drawn; drawn side by side where there are cores for it."""
+    # Of a lock that another thread holds at the moment of a fork the child has a copy that stays locked.
+    forks = sys.platform == "linux" and threading.active_count() == 1
+    processes = max(1, min(len(os.sched_getaffinity(0)), len(recipes))) if forks else 1
+    shares = [recipes[first::processes] for first in range(processes)]
+    with look():  # which loads what drawing needs, once for all
+        helpers = [_Helper(share) for share in shares[1:]]
+    try:
+        made = [[_made(draw) for _, draw in shares[0]], *(helper.made() for helper in helpers)]
+    finally:
+        for helper in helpers:
+            helper.process.terminate()
+            helper.process.join()
+    return [made[place % processes][place // processes] for place in range(len(recipes))]
+
+
+class _Helper:
+    """A process that draws some recipes; forked, since what they draw from is large, and is not copied so."""
+
+    def __init__(self, share: list[Recipe]) -> None:
+        fork = multiprocessing.get_context("fork")
+        self.share = share
+        self.pipe, end = fork.Pipe(duplex=False)
+        self.process = fork.Process(target=self._draw, args=(end,), daemon=True)
+        self.process.start()
+        end.close()
+
+    def _draw(self, end: Connection) -> None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is heard by who waits
+        with suppress(BrokenPipeError):
+            end.send([_made(draw) for _, draw in self.share])
+
+    def made(self) -> list[Made]:
+        """What it drew; drawn here where it did not come to that."""
+        try:
+            made: list[Made] = self.pipe.recv()
+        except (EOFError, OSError):
+            return [_made(draw) for _, draw in self.share]
+        return made
+
+
+def _made(draw: Callable[[], Iterator[Drawing]]) -> Made:
+    figures: list[tuple[str, Shown, bytes]] = []
+    try:
+        with look():
+            for drawing in draw():
+                name, content = drawn(drawing)
+                figures.append((drawing.name, Shown(f"figures/{name}", drawing.title, drawing.caption), content))
+    except Exception as error:
+        text = " ".join(str(error).split()) or "no reason given"
+        return Made(figures, f"{type(error).__name__}: {text[:200]}")
+    return Made(figures, "")
+
+
+def _recipes(results: Results, store_root: Path | None) -> Iterator[Recipe]:
     """(what it is, how to draw it) of every figure that may apply, in the page's order."""
     if results.suite["claims"]:
         yield "claims", partial(forest.forest, results)

@@ -1,5 +1,10 @@
 """What figures show by what, and how pictures are laid out."""
 
+import multiprocessing
+import os
+import signal
+import threading
+
 import numpy as np
 import pytest
 from scipy.spatial.distance import pdist
@@ -51,6 +56,41 @@ def test_no_figure_is_cut_off_and_what_is_too_many_to_tell_apart_is_said(make_ru
                 held, (width, height) = drawing.figure.get_tightbbox(), drawing.figure.get_size_inches()
                 assert min(held.x0, held.y0, width - held.x1, height - held.y1) >= -0.01, drawing.name
                 assert "claims" in drawing.name or "16" in drawing.caption
+
+
+@pytest.mark.parametrize("case", ["side by side", "a helper is killed", "a figure fails", "another thread runs"])
+def test_figures_are_the_same_whoever_draws_them(make_run, monkeypatch, tmp_path, case):
+    results = load_results(make_run({"path": ["straight", "noisy"], "solver": ["euler(10)", "rk4(5)"]}, store=True))
+    me, draw, began = os.getpid(), figures._made, tmp_path / "began"
+
+    def by_whom(recipe):
+        if os.getpid() != me:
+            began.touch()
+            if case == "a helper is killed":
+                os.kill(os.getpid(), signal.SIGKILL)
+        return draw(recipe)
+
+    def failing(*args):
+        raise ValueError("no figure")
+
+    if case == "a figure fails":
+        monkeypatch.setattr(figures.curves, "score_vs_nfe", failing)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0})
+    alone = figures.draw_figures(results, tmp_path / "store")
+    monkeypatch.setattr(figures, "_made", by_whom)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 1, 2})
+    held = threading.Event()
+    other = threading.Thread(target=held.wait)
+    if case == "another thread runs":
+        other.start()
+    try:
+        assert figures.draw_figures(results, tmp_path / "store") == alone
+    finally:
+        held.set()
+    assert len(alone[0]) > 5
+    assert began.exists() == (case != "another thread runs")
+    assert any("ValueError: no figure" in text for text in alone[2]) == (case == "a figure fails")
+    assert multiprocessing.active_children() == []
 
 
 def test_a_sheet_holds_its_images_row_by_row():
