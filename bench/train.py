@@ -152,16 +152,16 @@ def train_together(
 def _drawn(jobs: Sequence[TrainJob], device: torch.device, done: int, spare: int) -> Generator[Batch]:
     """Block by block, what each job in turn is to be shown.
 
-    Beside a GPU a thread draws ahead whatever it is. On a CPU it is spare cores that pair; draws without pairing are a
+    Beside a GPU threads draw ahead whatever it is. On a CPU it is spare cores that pair; draws without pairing are a
     thirtieth of a small net's step, and are done where they are needed.
     """
     calls = (call for block in zip(*(due(job, done) for job in jobs), strict=True) for call in block)
     on_gpu, pairs = device.type == "cuda", not all(job.coupling.independent for job in jobs)
     if on_gpu:
         calls = (partial(_pinned, call) for call in calls)
-    helpers = spare + 1 if pairs and spare else 0  # one in place of the step, which waits for them
-    threads = max(helpers, 1 if on_gpu else 0) if all(map(own, jobs)) else 0
-    return made_ahead(calls, threads, len(jobs) + threads)
+    # One helper in place of the step, which waits for them, or for its GPU.
+    threads = spare + 1 if on_gpu or (pairs and spare) else 0
+    return made_ahead(calls, threads if all(map(own, jobs)) else 0, len(jobs) + threads)
 
 
 def _pinned(call: Callable[[], Batch]) -> Batch:

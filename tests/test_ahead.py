@@ -84,10 +84,9 @@ base:
 """
 
 
-@pytest.mark.parametrize(("slots", "given"), [(2, 0), (4, 1), (8, 3)])
-def test_a_training_is_given_the_cores_that_no_waiting_job_could_use(run_inline, tmp_path, slots, given):
-    """Its reference waits meanwhile, so that there are two to share the cores."""
-    (tmp_path / "one.yaml").write_text(SUITE)
+@pytest.mark.parametrize(("slots", "seeds", "given"), [(2, 1, 1), (2, 3, 0), (8, 1, 7), (8, 3, 1), (16, 3, 4)])
+def test_trainings_share_the_cores_whatever_short_jobs_wait_beside_them(run_inline, tmp_path, slots, seeds, given):
+    (tmp_path / "one.yaml").write_text(f"{SUITE}seeds: {seeds}\n")
     spare = {}
 
     def watched(engine):

@@ -23,7 +23,10 @@ BATCH = 8
 """Jobs that share a process in turn, at most."""
 
 COHORT = 4
-"""Nets that train together at most; measured, more of them outgrow a processor's cache and gain nothing."""
+"""Nets that train together at most on a CPU; measured, more of them outgrow its cache and gain nothing."""
+
+GPU_COHORT = 64
+"""The same on a GPU, whose time goes into launches, as many for one net as for all. What does not fit is halved."""
 
 
 @dataclass
@@ -189,8 +192,11 @@ class _Run:
                 self.engine.submit([self._work(self.plan.jobs[job], spare) for job in batch])
 
     def _spare(self) -> int:
-        """Cores of this machine that fall to a batch about to start beside its own, if all have as many."""
-        waiting = sum(len(queue) for kind, queue in self.queues.items() if not KINDS[kind].alone)
+        """Cores of this machine that fall to a batch about to start beside its own, if all trainings have as many.
+
+        What else waits is done in a moment, beside helpers too, for whom trainings alone have any use.
+        """
+        waiting = len(self.queues["train"])
         spare = self.engine.slots // (self.engine.slots - self.engine.free + 1 + waiting) - 1
         return 0 if spare <= 0 or self.engine.machine else spare
 
@@ -241,13 +247,16 @@ class _Run:
         return batch
 
     def _cohort(self, queue: deque[JobId]) -> list[JobId]:
-        """The next job with others of its cohort, as many as leave no free worker without any."""
+        """The next job with others of its cohort: as many as leave no free worker without any, or on a GPU all."""
         name = self.plan.jobs[queue[0]].recipe.cohort
         if not name or queue[0] in self.alone:
             return [queue.popleft()]
         alike = [job for job in queue if self.plan.jobs[job].recipe.cohort == name and job not in self.alone]
-        rounds = -(-len(alike) // (self.engine.free * COHORT))
-        batch = alike[: -(-len(alike) // (self.engine.free * rounds))]
+        workers, most = self.engine.free, COHORT
+        if self.device.startswith("cuda"):
+            workers, most = workers if self.engine.machine else 1, GPU_COHORT  # this machine's workers share one GPU
+        rounds = -(-len(alike) // (workers * most))
+        batch = alike[: -(-len(alike) // (workers * rounds))]
         for job in batch:
             queue.remove(job)
         return batch

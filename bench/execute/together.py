@@ -52,7 +52,7 @@ def _train(batch: Sequence[Work], send: Send) -> None:
 def _outcomes(
     batch: Sequence[Work], send: Send, progress: Callable[[Work, int, int, float], None]
 ) -> Sequence[Made | Exception]:
-    """What became of each member; an error that names no member is looked for in each by itself."""
+    """What became of each member; an error that names no member, too little memory too, is looked for in halves."""
     with logged(batch[0]):
         try:
             checkpoint = Partial(Path(batch[0].checkpoint)) if batch[0].checkpoint else None
@@ -66,7 +66,8 @@ def _outcomes(
         except Exception as error:
             if len(batch) == 1:
                 return [error]
-    return [outcome for work in batch for outcome in _outcomes([work], send, progress)]
+    half = len(batch) // 2
+    return [*_outcomes(batch[:half], send, progress), *_outcomes(batch[half:], send, progress)]
 
 
 def _time(batch: Sequence[Work], send: Send) -> None:
