@@ -17,6 +17,7 @@ from torch import nn
 from torchdiffeq import odeint
 
 from bench.batches import TrainJob, draw
+from bench.cohort import members
 from bench.components import Tables
 from bench.interfaces import Given
 from bench.planner import plan
@@ -32,6 +33,8 @@ ENDS = torch.tensor([0.0, 1.0], dtype=torch.float64)
 
 training = pytest.mark.benchmark(group="512 training steps with their draws, MLP 3x128, batch 256")
 sampling = pytest.mark.benchmark(group="20 Euler steps, MLP 3x128, n = 1024")
+sampling_four = pytest.mark.benchmark(group="20 Euler steps of 4 nets, MLP 3x128, n = 1024")
+convolving = pytest.mark.benchmark(group="a layer of 4 nets, 16 channels, 64 pictures of 16 x 16, there and back")
 adapting = pytest.mark.benchmark(group="dopri5 to 1e-5, MLP 3x128, n = 1024")
 transporting = pytest.mark.benchmark(group="W2 of 1024 samples against 1024")
 scoring = pytest.mark.benchmark(group="MMD of 1024 samples against 1024")
@@ -185,6 +188,71 @@ def test_torchdiffeq_euler(benchmark, field, start):
             return odeint(field, start, ENDS, method="euler", options={"grid_constructor": lambda *_: grid})[-1]
 
     torch.testing.assert_close(benchmark(solve), euler(field, start), rtol=1e-4, atol=1e-5)
+
+
+@pytest.fixture
+def four():
+    """Four nets of different weights, and their start."""
+    nets = [component("net", "mlp").build((2,)).requires_grad_(False) for _ in range(4)]
+    return nets, torch.randn(4, 1024, 2, generator=stream(0, "micro"))
+
+
+def one_by_one(nets, starts):
+    return torch.stack(
+        [euler(lambda t, x, net=net: net(x, t.expand(len(x))), x) for net, x in zip(nets, starts, strict=True)]
+    )
+
+
+@sampling_four
+def test_bare_one_by_one(benchmark, four):
+    assert benchmark(one_by_one, *four).shape == (4, 1024, 2)
+
+
+@sampling_four
+def test_as_a_cohort(benchmark, four):
+    """Why samplings go one by one on a CPU."""
+    nets, starts = four
+    stack = members(nets, stackable=True)
+    ends = benchmark(euler, lambda t, x: stack(x, t.expand(4, 1024)), starts)
+    torch.testing.assert_close(ends, one_by_one(nets, starts), rtol=1e-3, atol=1e-4)
+
+
+@pytest.fixture
+def layers():
+    """Weights (4, out, in, 3, 3) of a layer of four nets, and what each is shown, (4, B, C, H, W)."""
+    weights = torch.randn(4, 16, 16, 3, 3, generator=stream(0, "micro")) / 12
+    return weights.requires_grad_(), torch.randn(4, 64, 16, 16, 16, generator=stream(1, "micro")).requires_grad_()
+
+
+def there_and_back(layer, weights, x):
+    """Gradients by weights and by what is shown, of half the sum of the squares."""
+    out = layer(weights, x)
+    return torch.autograd.grad(out, (weights, x), out.detach())
+
+
+def net_by_net(weights, x):
+    return torch.stack([nn.functional.conv2d(each, weight, padding=1) for each, weight in zip(x, weights, strict=True)])
+
+
+def grouped(weights, x):
+    shown = x.transpose(0, 1).flatten(1, 2)
+    out = nn.functional.conv2d(shown, weights.flatten(0, 1), padding=1, groups=len(weights))
+    return out.unflatten(1, (len(weights), -1)).transpose(0, 1)
+
+
+@convolving
+def test_bare_net_by_net(benchmark, layers):
+    assert [part.shape for part in benchmark(there_and_back, net_by_net, *layers)] == [part.shape for part in layers]
+
+
+@convolving
+@pytest.mark.parametrize("way", ["grouped convolution", "vmap"])
+def test_four_by(benchmark, layers, way):
+    """Why nets for images train one by one on a CPU."""
+    mapped = torch.func.vmap(lambda weight, x: nn.functional.conv2d(x, weight, padding=1))
+    due = there_and_back(net_by_net, *layers)
+    found = benchmark(there_and_back, grouped if "grouped" in way else mapped, *layers)
+    torch.testing.assert_close(found, due, rtol=1e-3, atol=1e-3)
 
 
 @adapting

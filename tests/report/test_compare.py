@@ -57,6 +57,21 @@ def test_a_broken_solver_is_found_where_it_is_and_nowhere_else(pair):
     assert "| noisy" in text(found, "the other run")
 
 
+@pytest.mark.parametrize(("share", "moved"), [(3e-7, set()), (2e-3, {"worse"})])
+def test_a_value_that_all_seeds_share_moves_by_a_change_and_not_by_anothers_processors_rounding(make_run, share, moved):
+    """It has no noise of its own, and the least difference would be certain: the floor of FID of MNIST."""
+    from tests.report.conftest import numbers
+
+    def floored(cell, by=1.0):
+        return {**numbers(cell), "wasserstein_floor": 0.249398073 * by}
+
+    before = load_results(make_run(AXES, SEEDS, measure=floored, name="before"))
+    now = load_results(make_run(AXES, SEEDS, measure=partial(floored, by=1 + share), name="now"))
+    found = compare(now, before)
+    assert set(found.moved["which"]) == moved
+    assert found.regressed == bool(moved)
+
+
 def test_what_got_better_is_said_and_is_no_regression(pair):
     found = compare(*pair(-0.3))
     assert found.moved["which"].tolist() == ["better"]
