@@ -7,11 +7,8 @@ import sys
 def main() -> None:
     """Run the command line. SIGTERM ends it as Ctrl-C does, in a sentence, while it loads too."""
     leave_the_working_directory()
-    import gc
     import signal
 
-    # Looking for garbage after every 700 objects takes an eighth of the time until torch and pandas are loaded.
-    gc.set_threshold(100_000, 50, 100)
     try:
         signal.signal(signal.SIGTERM, _interrupt)
         from bench import cli

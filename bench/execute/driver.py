@@ -26,7 +26,7 @@ COHORT = 4
 """Nets that train together at most on a CPU; measured, more of them outgrow its cache and gain nothing."""
 
 GPU_COHORT = 64
-"""The same on a GPU, whose time goes into launches, as many for one net as for all. What does not fit is halved."""
+"""The same on a GPU, whose time goes into launches, most of them for all nets at once. What has no room is halved."""
 
 
 @dataclass

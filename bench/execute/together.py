@@ -52,7 +52,11 @@ def _train(batch: Sequence[Work], send: Send) -> None:
 def _outcomes(
     batch: Sequence[Work], send: Send, progress: Callable[[Work, int, int, float], None]
 ) -> Sequence[Made | Exception]:
-    """What became of each member; an error that names no member, too little memory too, is looked for in halves."""
+    """What became of each member; an error that names no member is looked for in each by itself.
+
+    Too little memory is nobody's fault: each half is tried.
+    """
+    size = 1
     with logged(batch[0]):
         try:
             checkpoint = Partial(Path(batch[0].checkpoint)) if batch[0].checkpoint else None
@@ -66,8 +70,11 @@ def _outcomes(
         except Exception as error:
             if len(batch) == 1:
                 return [error]
-    half = len(batch) // 2
-    return [*_outcomes(batch[:half], send, progress), *_outcomes(batch[half:], send, progress)]
+            if explain(error)[0] == "oom":
+                size = -(-len(batch) // 2)
+                torch.cuda.empty_cache()
+    parts = [batch[first : first + size] for first in range(0, len(batch), size)]
+    return [outcome for part in parts for outcome in _outcomes(part, send, progress)]
 
 
 def _time(batch: Sequence[Work], send: Send) -> None:

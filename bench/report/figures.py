@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -77,43 +77,62 @@ def draw_figures(results: Results, store_root: Path | None) -> tuple[list[Shown]
 def _all_made(recipes: list[Recipe]) -> list[Made]:
     """The figures of each recipe, or why they could not be drawn; drawn side by side where there are cores for it."""
     # Of a lock that another thread holds at the moment of a fork the child has a copy that stays locked.
-    forks = sys.platform == "linux" and threading.active_count() == 1
+    forks = sys.platform == "linux" and threading.active_count() == 1 and not multiprocessing.current_process().daemon
     processes = max(1, min(len(os.sched_getaffinity(0)), len(recipes))) if forks else 1
     shares = [recipes[first::processes] for first in range(processes)]
-    with look():  # which loads what drawing needs, once for all
-        helpers = [_Helper(share) for share in shares[1:]]
+    helpers: list[_Helper] = []
     try:
-        made = [[_made(draw) for _, draw in shares[0]], *(helper.made() for helper in helpers)]
+        with look(), suppress(OSError):  # with all that drawing needs loaded; and as many as the system gives
+            for share in shares[1:]:
+                helpers.append(_Helper(share, helpers))
+        made = [_all_of(shares[0]), *(helper.made() for helper in helpers), *map(_all_of, shares[1 + len(helpers) :])]
     finally:
         for helper in helpers:
-            helper.process.terminate()
-            helper.process.join()
+            helper.end()
     return [made[place % processes][place // processes] for place in range(len(recipes))]
 
 
 class _Helper:
     """A process that draws some recipes; forked, since what they draw from is large, and is not copied so."""
 
-    def __init__(self, share: list[Recipe]) -> None:
+    def __init__(self, share: list[Recipe], earlier: Sequence[_Helper]) -> None:
         fork = multiprocessing.get_context("fork")
-        self.share = share
+        self.share, self.earlier = share, list(earlier)
         self.pipe, end = fork.Pipe(duplex=False)
         self.process = fork.Process(target=self._draw, args=(end,), daemon=True)
-        self.process.start()
-        end.close()
+        held = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+        try:
+            self.process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, held)
+            end.close()
 
     def _draw(self, end: Connection) -> None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is heard by who waits
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM))
+        for helper in (self, *self.earlier):
+            helper.pipe.close()  # or nobody would notice that who reads is gone
         with suppress(BrokenPipeError):
-            end.send([_made(draw) for _, draw in self.share])
+            end.send(_all_of(self.share))
 
     def made(self) -> list[Made]:
         """What it drew; drawn here where it did not come to that."""
         try:
             made: list[Made] = self.pipe.recv()
         except (EOFError, OSError):
-            return [_made(draw) for _, draw in self.share]
+            return _all_of(self.share)
         return made
+
+    def end(self) -> None:
+        """It has sent what it made, or nobody waits for it any more."""
+        self.process.kill()
+        self.process.join()
+        self.pipe.close()
+
+
+def _all_of(share: list[Recipe]) -> list[Made]:
+    return [_made(draw) for _, draw in share]
 
 
 def _made(draw: Callable[[], Iterator[Drawing]]) -> Made:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from bench.errors import Corrupt, StoreError
 from bench.files import disk, make_folder, open_regular, size_of
+from bench.store.arrays import PLANES, array_bytes
 from bench.store.entries import FORMS, NAME, locate
 from bench.store.store import Store
 
@@ -146,6 +147,8 @@ def take_in(
     staging = store.staging("train", "00")
     try:
         names = unpack(file, staging, limit)
+        if sum(_held(staging, name) for name in names) > limit:
+            raise StoreError(_too_large(file, limit))
         entries = sorted({_identity(match) for name in names if (match := ENTRY.fullmatch(name))})
         suites = sorted({match[1] for name in names if (match := REPORT.fullmatch(name))})
         inner = staging / "store"
@@ -169,6 +172,15 @@ def take_in(
     finally:
         store.discard(staging)
     return new, len(entries) - new, laid, [suite for suite in suites if suite not in laid]
+
+
+def _held(folder: Path, name: str) -> int:
+    """Bytes of a file as it is read: arrays may be packed once more inside the archive."""
+    with open_regular(folder, name) as stream:
+        try:
+            return array_bytes(stream, name) if name.endswith(PLANES) else stream.seek(0, os.SEEK_END)
+        except ValueError as error:
+            raise Corrupt(f"{folder / name}: {error}") from None
 
 
 def _identity(match: re.Match[str]) -> tuple[str, str, str]:

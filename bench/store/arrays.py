@@ -21,6 +21,9 @@ from bench.files import disk
 
 PLAIN, PLANES = ".npy", ".planes"
 
+NUMBERS = "iufc"
+"""Kinds of NumPy's types that are packed."""
+
 LARGE = 1 << 15
 """Bytes from which on an array is packed; below, it saves hardly a disk's block."""
 
@@ -41,7 +44,7 @@ def array_file(files: Container[str], name: str) -> str | None:
 def write_array(folder: Path, name: str, array: ArrayLike) -> None:
     """Write an array as <name>.npy or <name>.planes; one of Python objects is a ValueError, it would need pickle."""
     array = np.asarray(array)
-    packed = _packed(array) if array.nbytes >= LARGE and array.dtype.kind in "iufc" else None
+    packed = _packed(array) if array.nbytes >= LARGE and array.dtype.kind in NUMBERS else None
     file = name + (PLANES if packed else PLAIN)
     with disk(folder, f"write {file}"):
         if packed:
@@ -65,16 +68,25 @@ def array_shape(stream: IO[bytes], file: str) -> tuple[int, ...]:
     return _head(stream, file)[0]
 
 
+def array_bytes(stream: IO[bytes], file: str) -> int:
+    """Bytes that the array takes in memory. Else as `array_shape`."""
+    shape, dtype = _head(stream, file)
+    return math.prod(shape) * dtype.itemsize
+
+
 def _head(stream: IO[bytes], file: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
     version = np.lib.format.read_magic(stream)
     read_head = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, _, dtype = read_head(stream)
+    shape, by_columns, dtype = read_head(stream)
     place = stream.tell()
     there = stream.seek(0, os.SEEK_END) - place
     stream.seek(place)
     due = math.prod(shape) * dtype.itemsize
-    fits = 0 <= due <= MOST * there if file.endswith(PLANES) else dtype.hasobject or due == there
-    if not fits or any(side < 0 for side in shape):
+    if file.endswith(PLANES):
+        fits = due <= MOST * there and not by_columns and dtype.kind in NUMBERS
+    else:
+        fits = dtype.hasobject or due == there
+    if not fits or any(type(side) is not int or side < 0 for side in shape):
         raise ValueError(f"an array of {shape} {dtype} in {there} bytes")
     return shape, dtype
 
@@ -95,7 +107,7 @@ def _unpacked(held: bytes, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDAr
         planes = stream.decompress(held, due + 1)
     except zlib.error as error:
         raise ValueError(f"an array of {shape} {dtype} whose bytes cannot be unpacked ({error})") from error
-    if dtype.hasobject or len(planes) != due or not stream.eof or stream.unused_data:
+    if len(planes) != due or not stream.eof or stream.unused_data:
         raise ValueError(f"an array of {shape} {dtype}, and other bytes")
     numbers = np.frombuffer(planes, np.uint8).reshape(dtype.itemsize, -1).T.copy()
     return numbers.reshape(-1).view(dtype).reshape(shape)

@@ -92,6 +92,21 @@ def test_threads_draw_ahead_of_a_gpu_and_on_a_cpu_where_there_is_pairing(monkeyp
     assert paired == (spare + 1 if device.type == "cuda" or spare else 0)
 
 
+def test_another_error_that_names_no_member_is_looked_for_in_each_by_itself(run_inline, laid, tmp_path, monkeypatch):
+    laid_out, tried, run = laid(4), [], STAGES["train"].run
+
+    def failing(tasks, *more):
+        tried.append(len(tasks))
+        if any(task.seed == 2 for task in tasks):
+            raise ZeroDivisionError("by design")
+        return run(tasks, *more)
+
+    monkeypatch.setitem(STAGES, "train", replace(STAGES["train"], run=failing))
+    outcomes = run_inline(laid_out, tmp_path / "store")
+    failed = [laid_out.jobs[job].seed for job, outcome in outcomes.items() if job[0] == "train" and not outcome.ok]
+    assert (failed, tried) == ([2], [4, 1, 1, 1, 1])
+
+
 @pytest.mark.parametrize("fits", [1, 2, 3, 8])
 def test_what_does_not_fit_into_memory_together_is_halved_until_it_does(run_inline, laid, tmp_path, monkeypatch, fits):
     """A cohort of eight, of which so many fit: each has the weights that it has where all fit."""

@@ -3,7 +3,11 @@
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import threading
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -58,7 +62,17 @@ def test_no_figure_is_cut_off_and_what_is_too_many_to_tell_apart_is_said(make_ru
                 assert "claims" in drawing.name or "16" in drawing.caption
 
 
-@pytest.mark.parametrize("case", ["side by side", "a helper is killed", "a figure fails", "another thread runs"])
+CASES = [
+    "side by side",
+    "a helper is killed",
+    "a figure fails",
+    "another thread runs",
+    "no process",
+    "daemon",
+]
+
+
+@pytest.mark.parametrize("case", CASES)
 def test_figures_are_the_same_whoever_draws_them(make_run, monkeypatch, tmp_path, case):
     results = load_results(make_run({"path": ["straight", "noisy"], "solver": ["euler(10)", "rk4(5)"]}, store=True))
     me, draw, began = os.getpid(), figures._made, tmp_path / "began"
@@ -70,8 +84,8 @@ def test_figures_are_the_same_whoever_draws_them(make_run, monkeypatch, tmp_path
                 os.kill(os.getpid(), signal.SIGKILL)
         return draw(recipe)
 
-    def failing(*args):
-        raise ValueError("no figure")
+    def failing(*args, of=ValueError):
+        raise of("no figure")
 
     if case == "a figure fails":
         monkeypatch.setattr(figures.curves, "score_vs_nfe", failing)
@@ -79,6 +93,10 @@ def test_figures_are_the_same_whoever_draws_them(make_run, monkeypatch, tmp_path
     alone = figures.draw_figures(results, tmp_path / "store")
     monkeypatch.setattr(figures, "_made", by_whom)
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 1, 2})
+    if case == "no process":
+        monkeypatch.setattr(os, "fork", partial(failing, of=BlockingIOError))
+    if case == "daemon":  # which may have no children
+        monkeypatch.setitem(multiprocessing.current_process()._config, "daemon", True)
     held = threading.Event()
     other = threading.Thread(target=held.wait)
     if case == "another thread runs":
@@ -88,9 +106,39 @@ def test_figures_are_the_same_whoever_draws_them(make_run, monkeypatch, tmp_path
     finally:
         held.set()
     assert len(alone[0]) > 5
-    assert began.exists() == (case != "another thread runs")
+    assert began.exists() == (case in CASES[:3])
     assert any("ValueError: no figure" in text for text in alone[2]) == (case == "a figure fails")
     assert multiprocessing.active_children() == []
+
+
+KILLED = """
+import os, sys, time
+from bench.report import figures
+
+def waiting(helpers):
+    print(*[helper.process.pid for helper in helpers], flush=True)
+    time.sleep(60)
+
+os.sched_getaffinity = lambda process: {0, 1, 2}
+figures._made = lambda draw: figures.Made([], "x" * 10**6)
+figures._Helper.made = lambda helper: waiting([*helper.earlier, helper]) if helper.earlier else []
+figures._all_made([("figure", None)] * 3)
+"""
+
+
+def test_helpers_end_in_silence_with_who_waits_for_them():
+    """Killed, while they have more to send than a pipe holds."""
+    ran = subprocess.Popen([sys.executable, "-c", KILLED], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    helpers = [Path(f"/proc/{pid}") for pid in ran.stdout.readline().split()]
+    assert len(helpers) == 2
+    assert all(helper.exists() for helper in helpers)
+    ran.kill()
+    said = ran.communicate(timeout=60)[1]  # once all that had its end of the pipe are gone
+    assert said == ""
+    states = [
+        helper.joinpath("stat").read_text().rpartition(")")[2].split()[0] for helper in helpers if helper.exists()
+    ]
+    assert set(states) <= {"Z"}  # ended, whether or not somebody has asked for its end
 
 
 def test_a_sheet_holds_its_images_row_by_row():

@@ -5,6 +5,7 @@ import stat
 import time
 import zipfile
 
+import numpy as np
 import pytest
 
 from bench.errors import StoreError
@@ -143,6 +144,17 @@ def test_more_than_the_limit_is_refused_whatever_the_archive_says_of_its_size(be
     with pytest.raises(StoreError, match="more than"):
         archives.unpack(packed, folder, 10**6)
     assert sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) <= 10**6
+
+
+def test_arrays_count_by_the_memory_that_they_take_however_often_they_are_packed(bench, tmp_path):
+    fill(tmp_path / "results", losses=np.zeros(10**6))
+    file = tmp_path / "out.zip"
+    assert bench("store", "export", file, "--results", tmp_path / "results").returncode == 0
+    assert file.stat().st_size < 10**5
+    done = take(bench, file, tmp_path / "other", "--limit", "0.005")
+    assert done.returncode == 1
+    assert "--limit" in done.stderr
+    assert take(bench, file, tmp_path / "other", "--limit", "0.01").returncode == 0
 
 
 def test_verify_counts_and_names_what_is_damaged_and_moves_nothing(bench, tmp_path):
