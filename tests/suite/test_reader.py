@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+import functools
 import json
 import os
 import re
 import resource
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -173,6 +175,17 @@ LARGE = {
 }
 
 
+@functools.cache
+def of_an_ordinary_suite() -> float:
+    """Processor seconds that this machine takes for 10,000 cells, to which others are held: machines differ."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "s.yaml"
+        file.write_text(f"question: what?\nseeds: 10\ngrid: {{solver.steps: [{STEPS}]}}\n")
+        began = time.process_time()
+        assert len(load_suite(file).cells) == 10_000
+        return time.process_time() - began
+
+
 @pytest.mark.parametrize("what", LARGE)
 def test_what_is_beyond_measure_is_refused_within_seconds(tmp_path: Path, what: str) -> None:
     text, word = LARGE[what]
@@ -182,7 +195,7 @@ def test_what_is_beyond_measure_is_refused_within_seconds(tmp_path: Path, what: 
         load_suite(tmp_path / "s.yaml")
     assert re.search(word, str(caught.value))
     assert all(len(fault.message) < 2000 for fault in caught.value.faults)
-    assert time.process_time() - began < 5
+    assert time.process_time() - began < 80 * of_an_ordinary_suite()
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - held < 2**20  # KiB
 
 
@@ -286,7 +299,7 @@ def check(file: Path) -> None:
         outcome: SuiteError | Suite = load_suite(file)
     except SuiteError as error:
         outcome = error
-    assert time.process_time() - began < 5
+    assert time.process_time() - began < 80 * of_an_ordinary_suite()
     if isinstance(outcome, Suite):
         assert len(outcome.cells) > 0
     else:
