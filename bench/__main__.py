@@ -13,7 +13,12 @@ def main() -> None:
         signal.signal(signal.SIGTERM, _interrupt)
         from bench import cli
 
-        cli.main()
+        try:
+            cli.main()
+        finally:
+            from bench.collecting import collect_no_more
+
+            collect_no_more()
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         raise SystemExit(130) from None

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
 from bench.automatic import AUTOMATIC, EXCESS
 from bench.stats import half_width, is_excess, named_unit, seeds_needed
@@ -233,9 +234,8 @@ def without_value(suite: Suite, laid: Plan) -> Iterator[str]:
 def _distinct(suite: Suite, laid: Plan) -> Iterator[Mapping[str, Config]]:
     """What a metric's inputs hang on, once for each combination that a cell has that can be run."""
     factors = ("dataset", "source", "coupling", "path", "target", "net", "solver", "sampling")
-    stacked = np.stack([suite.cells.index[factor] for factor in factors], axis=1)
-    runs = np.asarray([cell not in laid.refused for cell in range(len(suite.cells))])
-    for row in np.unique(stacked[runs], axis=0).tolist():
+    runs = pd.DataFrame({factor: suite.cells.index[factor] for factor in factors}).drop(index=[*laid.refused])
+    for row in runs.drop_duplicates().itertuples(index=False):
         yield {factor: suite.cells.configs[factor][i] for factor, i in zip(factors, row, strict=True)}
 
 

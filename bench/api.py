@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench.collecting import uncollected
 from bench.errors import EngineError, StoreError, UsageError
 from bench.words import shown, unknown
 
@@ -361,7 +362,9 @@ def load_asked(
 ) -> Suite:
     """A suite in a profile, with its plugins named before they run. Raises SuiteError with every mistake in it."""
     from bench.shipped import suite_file
-    from bench.suite import load_suite
+
+    with uncollected():
+        from bench.suite import load_suite  # and with it torch
 
     if not isinstance(suite, str | Path | Mapping):
         raise UsageError(f"a suite is a file, a name or a dict, not {shown(suite)}")

@@ -8,16 +8,15 @@ distinct value, and hashes of what cells share are made once; cells stay index c
 from __future__ import annotations
 
 import functools
-import gc
 import json
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bench.codehash import code_hash
+from bench.collecting import uncollected
 from bench.components import Config, Tables, choice, parameter_names
 from bench.exact import law_of
 from bench.inputs import Needs
@@ -70,20 +69,8 @@ class Plan:
 
 def plan(suite: Suite, hardware: str) -> Plan:
     """Lay out every job of a suite. `hardware` names the machine that seconds speak of."""
-    with _uncollected():
+    with uncollected():
         return _Planner(suite, hardware).plan()
-
-
-@contextmanager
-def _uncollected() -> Iterator[None]:
-    """Without looking for cycles: there are none among a million new objects, and looking takes as long as the rest."""
-    before = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if before:
-            gc.enable()
 
 
 @functools.cache

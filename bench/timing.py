@@ -21,7 +21,7 @@ from bench.train import rehearsal, train_job
 ROUNDS = 5
 """Rounds in which all candidates are timed in turn, so that a slow spell falls on all of them."""
 
-ENOUGH_SECONDS = 0.3
+ENOUGH_SECONDS = 0.2
 """A candidate timed three times and for this long sits out the later rounds."""
 
 LONG_SECONDS = 5.0
@@ -87,7 +87,7 @@ def sampling(task: Task) -> Candidate:
 def training(task: Task) -> Candidate:
     """The stage of training's seconds: some steps of a training by itself, which say how long all would take."""
     job = train_job(task)
-    call, length, spent = rehearsal(job, task.device)
+    call, length, spent = rehearsal([job], task.device)
 
     def says(row: Timed) -> dict[str, Any]:
         """Seconds of all steps, and of their pairing."""

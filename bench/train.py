@@ -236,17 +236,23 @@ class _Cohort:
         return found
 
 
-def rehearsal(job: TrainJob, device: torch.device) -> tuple[Callable[[], object], int, Spent]:
-    """A call that does some steps of this training by itself, how many, and what its calls spend on pairing."""
-    examine(job)
-    cohort, spent, whole = _Cohort([job], device), Spent(), transport_batch(job) // job.training.batch
-    length = min(block_length(job), math.ceil(REHEARSED / whole) * whole)
-    losses = torch.zeros(length, 1, device=device)
+def rehearsal(
+    jobs: Sequence[TrainJob], device: torch.device, steps: int = REHEARSED, *, anew: bool = True
+) -> tuple[Callable[[], object], int, Spent]:
+    """A call that does about so many steps of these trainings as one, how many, and what its calls spend on pairing.
+
+    anew: whether each call draws its batches; else they are drawn once, beforehand.
+    """
+    examine(jobs[0])
+    cohort, spent, whole = _Cohort(jobs, device), Spent(), transport_batch(jobs[0]) // jobs[0].training.batch
+    length = min(block_length(jobs[0]), math.ceil(steps / whole) * whole)
+    losses = torch.zeros(length, len(jobs), device=device)
+    held = [] if anew else [draw(job, 0, length, spent) for job in jobs]
 
     def call() -> None:
-        """One block of steps, drawn anew."""
-        with global_stream(job.seed, NET_STREAM, replica=job.replica):
-            cohort.advance([draw(job, 0, length, spent)], 0, losses)
+        """One block of steps."""
+        with global_stream(jobs[0].seed, NET_STREAM, replica=jobs[0].replica):
+            cohort.advance(held or [draw(job, 0, length, spent) for job in jobs], 0, losses)
 
     return call, length, spent
 

@@ -181,7 +181,7 @@ def test_pairs_follow_from_seed_and_block_and_their_seconds_are_told(coupling):
     assert not torch.equal(batches.draw(spec, 1, 8).x_t, batches.draw(replace(spec, seed=1), 1, 8).x_t)
     for timed in (spec, job()):
         began = time.perf_counter()
-        call, steps, spent = train.rehearsal(timed, torch.device("cpu"))
+        call, steps, spent = train.rehearsal([timed], torch.device("cpu"))
         call()
         assert steps == 32
         assert 0 < spent.coupling < time.perf_counter() - began if timed is spec else spent.coupling == 0

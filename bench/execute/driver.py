@@ -22,11 +22,11 @@ from bench.store import Store
 BATCH = 8
 """Jobs that share a process in turn, at most."""
 
-COHORT = 4
-"""Nets that train together at most on a CPU; measured, more of them outgrow its cache and gain nothing."""
+OFFERED, GPU_OFFERED = 32, 512
+"""Trainings that a worker gets at most, on a CPU and on a GPU; how many of them go as one it finds out by itself."""
 
-GPU_COHORT = 64
-"""The same on a GPU, whose time goes into launches, most of them for all nets at once. What has no room is halved."""
+LEAST = 4
+"""Trainings that it gets at the end of a run too, when others would have to wait for it."""
 
 
 @dataclass
@@ -252,9 +252,11 @@ class _Run:
         if not name or queue[0] in self.alone:
             return [queue.popleft()]
         alike = [job for job in queue if self.plan.jobs[job].recipe.cohort == name and job not in self.alone]
-        workers, most = self.engine.free, COHORT
+        workers, most = self.engine.free, GPU_OFFERED
         if self.device.startswith("cuda"):
-            workers, most = workers if self.engine.machine else 1, GPU_COHORT  # this machine's workers share one GPU
+            workers = workers if self.engine.machine else 1  # this machine's workers share one GPU
+        else:  # half of its share, so that at the end no worker has long to do while others have nothing
+            most = min(OFFERED, max(LEAST, -(-len(queue) // (2 * self.engine.slots))))
         rounds = -(-len(alike) // (workers * most))
         batch = alike[: -(-len(alike) // (workers * rounds))]
         for job in batch:

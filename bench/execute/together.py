@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,18 +15,45 @@ from bench.execute.logs import logged, note, peak_mb
 from bench.execute.protocol import Work
 from bench.execute.settings import kept
 from bench.execute.task import Send, WorkTask, contained, device_about, explain
+from bench.fitting import best_size
 from bench.kinds import KINDS
 from bench.stages import STAGES
 from bench.store.partial import Partial
 from bench.task import Made
+from bench.train import train_job
 
 
 def do_together(batch: Sequence[Work], send: Send) -> None:
     """All jobs of a batch; each is reported by itself, and one that cannot be done fails alone."""
     torch.set_num_threads(batch[0].threads)
+    if KINDS[batch[0].kind].alone:
+        _begin(batch, send)
+        _time(batch, send)
+        return
+    parts = -(-len(batch) // _size(batch, send))
+    ends = [len(batch) * part // parts for part in range(parts + 1)]
+    for first, end in itertools.pairwise(ends):
+        _begin(batch[first:end], send)
+        _train(batch[first:end], send)
+
+
+def _begin(batch: Sequence[Work], send: Send) -> None:
     for work in batch:
         send({"event": "started", "job": work.id})
-    (_time if KINDS[batch[0].kind].alone else _train)(batch, send)
+
+
+def _size(batch: Sequence[Work], send: Send) -> int:
+    """How many of these trainings go as one."""
+    if len(batch) == 1:
+        return 1
+    room, _ = batch[0].limits.get("memory", (math.inf, ""))
+    with logged(batch[0]):
+        try:
+            with contained():
+                jobs = [train_job(WorkTask(work, send)) for work in batch]
+                return best_size(jobs, torch.device(batch[0].device), room, peak_mb)
+        except Exception:  # which they will tell themselves
+            return 1
 
 
 def _train(batch: Sequence[Work], send: Send) -> None:

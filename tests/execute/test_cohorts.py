@@ -4,17 +4,22 @@ from dataclasses import replace
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
-from bench import train
+from bench import fitting, train
 from bench.batches import TrainJob
 from bench.couplings import Independent, OptimalTransport
 from bench.datasets import DATASETS, SOURCES
+from bench.execute.protocol import Work
+from bench.execute.task import WorkTask
+from bench.execute.together import do_together
 from bench.nets import MLP
 from bench.paths import Linear
 from bench.planner import plan
 from bench.settings import Training
 from bench.stages import STAGES
 from bench.suite import load_suite
+from bench.timing import Lap
 
 SUITE = """\
 suite: many
@@ -45,11 +50,13 @@ class Enough(Exception):
     ("device", "slots", "machine", "seeds", "sizes"),
     [
         ("cpu", 2, "", 10, [3, 4]),  # all workers have some, and none of them a fifth
+        ("cpu", 2, "", 56, [14, 11]),  # more where many wait, and never more than half of a worker's share
+        ("cpu", 2, "", 300, [30, 30]),
         ("cpu", 4, "", 3, [1, 1, 1]),
         ("cuda", 16, "", 56, [56]),  # one process with many members, rather than many with one
-        ("cuda:0", 16, "", 130, [44, 43, 43]),
+        ("cuda:0", 16, "", 600, [300, 300]),
         ("cuda", 2, "two GPUs", 56, [28, 28]),
-        ("cuda", 2, "two GPUs", 300, [50, 63]),
+        ("cuda", 2, "two GPUs", 1200, [300, 450]),
     ],
 )
 def test_trainings_go_together_by_workers_on_a_cpu_and_all_at_once_on_a_gpu(
@@ -92,6 +99,110 @@ def test_threads_draw_ahead_of_a_gpu_and_on_a_cpu_where_there_is_pairing(monkeyp
     assert paired == (spare + 1 if device.type == "cuda" or spare else 0)
 
 
+@pytest.mark.parametrize(("best", "sizes"), [(1, [1] * 8), (3, [2, 3, 3]), (7, [4, 4]), (8, [8])])
+def test_a_batch_is_done_in_even_parts_that_begin_and_end_one_after_the_other(laid, tmp_path, monkeypatch, best, sizes):
+    """Whatever the size, each has the weights that it has by itself."""
+    monkeypatch.setattr("bench.execute.together.best_size", lambda jobs, *more: best)
+    jobs = [job for job in laid(8).jobs.values() if job.kind == "train"]
+    said, places = [], [tmp_path / str(number) for number in range(len(jobs))]
+    for place in places:
+        place.mkdir()
+    works = [
+        Work("train", job.key, [(role, c.factor, c.name, c.plain) for role, c in job.configs.items()], job.fields,
+             job.seed, 0, {}, str(place))
+        for job, place in zip(jobs, places, strict=True)
+    ]  # fmt: skip
+    do_together(works, said.append)
+    told = [(message["event"], message["job"][1]) for message in said if message["event"] != "progressed"]
+    keys = iter(work.key for work in works)
+    parts = [[next(keys) for _ in range(size)] for size in sizes]
+    assert told == [(event, key) for part in parts for event in ("started", "ended") for key in part]
+    for work, place in zip(works, places, strict=True):
+        job, kept = train.train_job(WorkTask(work, print)), load_file(place / "weights_raw.safetensors")
+        alone = train.train(job, torch.device("cpu"), lambda *news: None).weights["raw"]
+        assert all(torch.equal(alone[name], kept[name]) for name in alone)
+
+
+def test_an_error_while_sizes_are_measured_is_told_by_each_that_has_it(run_inline, laid, tmp_path, monkeypatch):
+    def failing(jobs, *more):
+        raise ZeroDivisionError("while measuring")
+
+    monkeypatch.setattr("bench.execute.together.best_size", failing)
+    assert all(outcome.ok for outcome in run_inline(laid(4), tmp_path / "store").values())
+
+
+class Paced:
+    """A stopwatch by which members' steps take these seconds, by how many there are; MiB that so many take."""
+
+    def __init__(self, monkeypatch, seconds, mib=lambda size: 0.0):
+        self.seconds, self.mib, self.tried = seconds, mib, []
+        monkeypatch.setattr(fitting, "rehearsal", self.rehearsed)
+        monkeypatch.setattr(fitting, "lap", lambda call, device: Lap(call(), 1.0))
+
+    def rehearsed(self, jobs, device, steps, *, anew):
+        size = len(jobs)
+        self.tried.append(size)
+        laps = iter((9.0, 2.0, 1.0, 3.0))  # the first warms up, and others are disturbed
+        return lambda: next(laps) * self.seconds(size) * size * steps, steps, None
+
+    def used(self):
+        return 500.0 + max(map(self.mib, self.tried), default=0.0)
+
+
+def trainings(count, steps=2000):
+    job = TrainJob(
+        DATASETS["two_gaussians"](), SOURCES["gaussian"](), Independent(), Linear(), "exact", "noise_at_0", MLP(8, 1),
+        Training(steps=steps, batch=16), seed=0,
+    )  # fmt: skip
+    return [replace(job, seed=seed) for seed in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("count", "seconds", "best"),
+    [
+        (14, lambda size: 1 / size, 14),
+        (14, lambda size: size, 1),
+        (32, lambda size: abs(size - 8) + 1, 8),
+        (14, {1: 1.0, 2: 1.1, 4: 0.9, 8: 0.5, 14: 0.6}.__getitem__, 8),  # better again after it was worse
+        (3, {1: 1.0, 2: 0.5, 3: 0.6}.__getitem__, 2),
+    ],
+)
+def test_the_size_is_that_of_the_quickest_member_step(monkeypatch, count, seconds, best):
+    watch = Paced(monkeypatch, seconds)
+    assert fitting.best_size(trainings(count), torch.device("cpu")) == best
+    assert watch.tried[-1] == count
+
+
+def test_no_size_is_tried_that_would_not_fit_into_memory(monkeypatch):
+    watch = Paced(monkeypatch, lambda size: 1 / size, mib=lambda size: 100.0 * size)
+    assert fitting.best_size(trainings(32), torch.device("cpu"), 900.0, watch.used) == 8
+    assert watch.tried == [1, 2, 4, 8]
+
+
+def test_a_size_for_which_memory_lacks_is_not_taken(monkeypatch):
+    def seconds(size):
+        if size > 4:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return 1 / size
+
+    Paced(monkeypatch, seconds)
+    assert fitting.best_size(trainings(32), torch.device("cpu")) == 4
+
+
+@pytest.mark.parametrize(("count", "size"), [(1, 1), (3, 3), (32, fitting.USUAL)])
+def test_sizes_of_trainings_too_short_to_be_worth_it_are_not_measured(monkeypatch, count, size):
+    watch = Paced(monkeypatch, lambda size: 1 / size)
+    assert fitting.best_size(trainings(count, steps=100), torch.device("cpu")) == size
+    assert watch.tried == []
+
+
+def test_real_sizes_are_measured_without_a_trace():
+    jobs, device = trainings(6, steps=1000), torch.device("cpu")
+    before = torch.get_rng_state()
+    assert fitting.best_size(jobs, device) in (1, 2, 4, 6)
+    assert torch.equal(before, torch.get_rng_state())
+
+
 def test_another_error_that_names_no_member_is_looked_for_in_each_by_itself(run_inline, laid, tmp_path, monkeypatch):
     laid_out, tried, run = laid(4), [], STAGES["train"].run
 
@@ -118,7 +229,8 @@ def test_what_does_not_fit_into_memory_together_is_halved_until_it_does(run_inli
             raise torch.OutOfMemoryError("CUDA out of memory")
         return run(tasks, *more)
 
-    monkeypatch.setattr("bench.execute.driver.COHORT", 8)
+    monkeypatch.setattr("bench.execute.driver.LEAST", 8)
+    monkeypatch.setattr("bench.fitting.USUAL", 8)
     monkeypatch.setitem(STAGES, "train", replace(STAGES["train"], run=bounded))
     outcomes = run_inline(laid_out, tmp_path / "store")
     assert all(outcome.ok for outcome in outcomes.values())

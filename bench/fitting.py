@@ -1,0 +1,68 @@
+"""How many nets had best train at once: measured, since it hangs on the processor's caches as much as on the nets."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+
+from bench.batches import TrainJob
+from bench.netcheck import examine
+from bench.timing import lap
+from bench.train import rehearsal
+
+USUAL, GPU_USUAL = 4, 64
+"""Nets that train together where measuring would not pay: on a CPU, and on a GPU, whose time goes into launches."""
+
+STEPS = 2
+"""Steps of a lap."""
+
+LAPS = 4
+"""Laps of each size; the first of them warms up, and the fastest of the others counts."""
+
+SHARE = 0.02
+"""Of the time that the trainings will take, what measuring may take."""
+
+GPU_FREE = 0.8
+"""Of what is free on a GPU, the share that a cohort may take."""
+
+
+def best_size(
+    jobs: Sequence[TrainJob], device: torch.device, room: float = math.inf, used: Callable[[], float] = lambda: 0.0
+) -> int:
+    """How many of these jobs, which may all train as one, do so with the least time of a member's step.
+
+    Sizes are doubled up to all of them, as long as the next one needs no more memory than there is: `room` on a CPU, of
+    which `used` tells the most that this process has ever had (MiB). Trainings too short to be worth it are not
+    measured.
+    """
+    usual = min(len(jobs), GPU_USUAL if device.type == "cuda" else USUAL)
+    if len(jobs) == 1 or SHARE * jobs[0].training.steps < 2 * LAPS * STEPS:
+        return usual
+    if examine(jobs[0]):  # it draws, and trains by itself
+        return 1
+    begun, least, best, tried = _memory(device, used), math.inf, 1, 1
+    while True:
+        try:
+            call, length, _ = rehearsal(jobs[:tried], device, STEPS, anew=False)
+            seconds = min([lap(call, device).seconds for _ in range(LAPS)][1:]) / (length * tried)
+        except torch.OutOfMemoryError:
+            return best
+        if seconds < least:
+            least, best = seconds, tried
+        taken = _memory(device, used) - begun
+        following = min(2 * tried, len(jobs))
+        if following == tried or taken * following / tried > min(room, _free(device)):
+            return best
+        tried = following
+
+
+def _memory(device: torch.device, used: Callable[[], float]) -> float:
+    """The most that was ever taken, MiB."""
+    return torch.cuda.max_memory_allocated(device) / 2**20 if device.type == "cuda" else used()
+
+
+def _free(device: torch.device) -> float:
+    """What a cohort may take of a GPU, MiB."""
+    return GPU_FREE * torch.cuda.mem_get_info(device)[0] / 2**20 if device.type == "cuda" else math.inf
