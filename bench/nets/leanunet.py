@@ -102,6 +102,14 @@ class _Block(nn.Module):
         self.adapt = nn.Linear(2 * TIME_FEATURES, 2 * width)
 
     def forward(self, h: Tensor, c: Tensor) -> Tensor:
-        """One block; returns (B, width, H', W')."""
-        scale, shift = self.adapt(c)[:, :, None, None].chunk(2, dim=1)
-        return functional.silu(self.norm(self.conv(h)) * (1 + scale) + shift)
+        """One block; returns (B, width, H', W').
+
+        The norm's own affine map takes scale and shift along, for which each image's channels pass for channels of one:
+        apart from it, in bf16 on a CPU, they made a step 1.1 and an evaluation 1.25 times as long.
+        """
+        scale, shift = self.adapt(c).to(self.norm.weight.dtype).chunk(2, dim=1)
+        weight, bias = self.norm.weight * (1 + scale), torch.addcmul(shift, self.norm.bias, 1 + scale)
+        h = self.conv(h)
+        channels = h.reshape(1, -1, *h.shape[2:])
+        normed = functional.group_norm(channels, len(h) * GROUPS, weight.flatten(), bias.flatten(), self.norm.eps)
+        return functional.silu(normed.view_as(h))

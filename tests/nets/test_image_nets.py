@@ -78,6 +78,16 @@ def test_the_lean_unet_lets_the_noise_by_and_keeps_what_odd_grids_hold():
     assert (rest.abs().amax(dim=(0, 1)) > 0.01).all()  # down to the last row and column
 
 
+def test_a_lean_block_scales_and_shifts_each_image_after_the_norm():
+    module = built("unet_lean", MNIST).double()
+    block, h, c = module.down_2, torch.randn(3, 32, 7, 7).double(), torch.randn(3, 64).double()
+    nn.init.normal_(block.norm.weight)
+    nn.init.normal_(block.norm.bias)
+    scale, shift = block.adapt(c)[:, :, None, None].chunk(2, dim=1)
+    due = nn.functional.silu((1 + scale) * block.norm(block.conv(h)) + shift)
+    torch.testing.assert_close(block(h, c), due)
+
+
 @ALL
 @pytest.mark.parametrize("shape", [MNIST, DIGITS, (3, 8, 12)])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
