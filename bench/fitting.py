@@ -24,6 +24,9 @@ LAPS = 4
 SHARE = 0.02
 """Of the time that the trainings will take, what measuring may take."""
 
+MOST_SECONDS = 10.0
+"""After these no further size is tried: nets whose steps are so long gain nothing by company."""
+
 GPU_FREE = 0.8
 """Of what is free on a GPU, the share that a cohort may take."""
 
@@ -42,18 +45,20 @@ def best_size(
         return usual
     if examine(jobs[0]):  # it draws, and trains by itself
         return 1
-    begun, least, best, tried = _memory(device, used), math.inf, 1, 1
+    begun, spent, least, best, tried = _memory(device, used), 0.0, math.inf, 1, 1
     while True:
         try:
             call, length, _ = rehearsal(jobs[:tried], device, STEPS, anew=False)
-            seconds = min([lap(call, device).seconds for _ in range(LAPS)][1:]) / (length * tried)
+            first, *laps = [lap(call, device).seconds for _ in range(LAPS)]
         except torch.OutOfMemoryError:
             return best
-        if seconds < least:
-            least, best = seconds, tried
+        if (step := min(laps) / (length * tried)) < least:
+            least, best = step, tried
+        spent += first + sum(laps)
         taken = _memory(device, used) - begun
         following = min(2 * tried, len(jobs))
-        if following == tried or taken * following / tried > min(room, _free(device)):
+        fits = taken * following / tried <= min(room, _free(device))
+        if following == tried or spent > MOST_SECONDS or not fits:
             return best
         tried = following
 

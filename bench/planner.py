@@ -84,6 +84,8 @@ class _Planner:
         self.tables: Tables = suite.tables
         self.jobs: dict[JobId, Job] = {}
         self.metrics = {str(metric.name): metric for metric in suite.metrics}
+        self.columns = (*COLUMNS, *(f"{kind}/{metric}" for metric in self.metrics for kind in ("score", "floor")))
+        self.places = {name: place for place, name in enumerate(self.columns)}
         self.timed: dict[tuple[Config, ...], Roles] = {}
         self.asked: dict[tuple[str, Config], tuple[Needs, tuple[Any, ...]]] = {}
         self.sample_times: dict[tuple[int, Config], JobId] = {}
@@ -94,9 +96,8 @@ class _Planner:
     def plan(self) -> Plan:
         """Every cell in turn; what cells share is planned once."""
         cells = self.suite.cells
-        columns: dict[str, list[JobId | None]] = {}
-        for name in (*COLUMNS, *(f"{kind}/{metric}" for metric in self.metrics for kind in ("score", "floor"))):
-            columns[name] = [None] * len(cells)
+        columns: dict[str, list[JobId | None]] = {name: [None] * len(cells) for name in self.columns}
+        held = [*columns.values()]
         refused: dict[int, str] = {}
         settings: dict[tuple[int, ...], Setting] = {}
         own, drawn = (zip(*(cells.index[factor].tolist() for factor in each), strict=True) for each in (SETTING, DRAWN))
@@ -113,9 +114,8 @@ class _Planner:
                 continue
             if seed not in setting.seeds:
                 setting.seeds[seed] = self._seeded(setting, seed)
-            jobs = self._cell(setting, found, setting.seeds[seed])
-            for name, column in columns.items():
-                column[cell] = jobs.get(name)
+            for column, job in zip(held, self._cell(setting, found, setting.seeds[seed]), strict=True):
+                column[cell] = job
         return Plan(self.jobs, columns, refused)
 
     def _settle(self, setting: Setting) -> None:
@@ -191,24 +191,28 @@ class _Planner:
         group = f"time/{self.jobs[train].recipe.group}"
         return self._enter(self._recipe("train_time", roles, options={"hardware": self.hardware}, group=group))
 
-    def _cell(self, setting: Setting, drawn: Drawn, known: Seeded) -> dict[str, JobId | None]:
-        """All jobs of a cell."""
-        jobs = dict(known.jobs)
-        if drawn.stochastic:  # quasi-random starts are as random as any at its ends
-            jobs |= self._judged(setting, known, "independent")
+    def _cell(self, setting: Setting, drawn: Drawn, known: Seeded) -> list[JobId | None]:
+        """All jobs of a cell, in the order of the columns."""
+        if drawn.stochastic not in known.shared:
+            # Quasi-random starts are as random as any at its ends.
+            more = self._judged(setting, known, "independent") if drawn.stochastic else {}
+            jobs = known.jobs | more
+            known.shared[drawn.stochastic] = jobs, [jobs.get(name) for name in self.columns]
+        jobs, shared = known.shared[drawn.stochastic]
+        row = [*shared]
         if drawn.sample is None:
             drawn.sample = self._sample(setting, drawn, jobs)
-        jobs["sample"] = self._enter(drawn.sample, known.seed, jobs)
+        row[self.places["sample"]] = jobs["sample"] = self._enter(drawn.sample, known.seed, jobs)
         if drawn.sample_time is None:
             drawn.sample_time = self._sample_time(setting, drawn, jobs)
         timed = drawn.sample_time
-        jobs["sample_time"] = self._enter(timed, known.seed, jobs) if isinstance(timed, Recipe) else timed
+        row[self.places["sample_time"]] = self._enter(timed, known.seed, jobs) if isinstance(timed, Recipe) else timed
         for name, metric in self.metrics.items():
             jobs["prepared"] = setting.jobs[f"prepared/{name}"]
             if name not in drawn.scores:
                 drawn.scores[name] = self._scored("score", metric, drawn.roles, setting.replica, jobs)
-            jobs[f"score/{name}"] = self._enter(drawn.scores[name], known.seed, jobs)
-        return jobs
+            row[self.places[f"score/{name}"]] = self._enter(drawn.scores[name], known.seed, jobs)
+        return row
 
     def _sample(self, setting: Setting, drawn: Drawn, jobs: Mapping[str, JobId | None]) -> Recipe:
         roles = drawn.roles

@@ -121,6 +121,8 @@ class Seeded:
         self.seed = seed
         self.jobs: dict[str, JobId | None] = {}
         self.judged: dict[FloorKind, dict[str, JobId | None]] = {}
+        self.shared: dict[bool, tuple[dict[str, JobId | None], list[JobId | None]]] = {}
+        """By whether the sampler adds noise: the same, with which a cell's own are looked up in turn, and as a row."""
 
 
 class Drawn:

@@ -142,7 +142,7 @@ class Paced:
     def rehearsed(self, jobs, device, steps, *, anew):
         size = len(jobs)
         self.tried.append(size)
-        laps = iter((9.0, 2.0, 1.0, 3.0))  # the first warms up, and others are disturbed
+        laps = iter((9e-3, 2e-3, 1e-3, 3e-3))  # the first warms up, and others are disturbed
         return lambda: next(laps) * self.seconds(size) * size * steps, steps, None
 
     def used(self):
@@ -177,6 +177,11 @@ def test_no_size_is_tried_that_would_not_fit_into_memory(monkeypatch):
     watch = Paced(monkeypatch, lambda size: 1 / size, mib=lambda size: 100.0 * size)
     assert fitting.best_size(trainings(32), torch.device("cpu"), 900.0, watch.used) == 8
     assert watch.tried == [1, 2, 4, 8]
+
+
+def test_nets_whose_steps_are_long_are_measured_no_longer_than_it_takes_to_see_that(monkeypatch):
+    watch = Paced(monkeypatch, lambda size: 300.0 / size)
+    assert fitting.best_size(trainings(32), torch.device("cpu")) == watch.tried[-1] == 2
 
 
 def test_a_size_for_which_memory_lacks_is_not_taken(monkeypatch):
