@@ -7,6 +7,7 @@ sets them to their defaults, so that one measurement serves all cells that it sp
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -21,8 +22,11 @@ from bench.train import rehearsal, train_job
 ROUNDS = 5
 """Rounds in which all candidates are timed in turn, so that a slow spell falls on all of them."""
 
+LEAST_ROUNDS, ALIKE_ROUNDS = 3, 2
+"""Rounds of each candidate, and of each where three or more differ in their seed alone: together they have more."""
+
 ENOUGH_SECONDS = 0.2
-"""A candidate timed three times and for this long sits out the later rounds."""
+"""A candidate timed so often, and for this long, sits out the later rounds."""
 
 LONG_SECONDS = 5.0
 """A candidate timed for this long sits out the later rounds, however few it had. Where already the first call takes
@@ -113,18 +117,23 @@ def measure(
     firsts: Sequence[Lap],
     device: torch.device,
     turn: Callable[[int], None] = lambda place: None,
+    alike: Sequence[object] = (),
 ) -> list[Timed | Exception]:
     """Time each call warm, synchronised, in interleaved rounds; `firsts` are their first calls, timed already.
 
+    alike: of each call, what is equal for those that differ in their seed alone; by default all differ.
+
     A call that raises sits out the rest, and its error stands in its place. `turn` hears before each lap whose it is.
     """
+    many = Counter(alike or range(len(calls)))
+    least = [ALIKE_ROUNDS if many[of] >= LEAST_ROUNDS else LEAST_ROUNDS for of in alike or range(len(calls))]
     failed: dict[int, Exception] = {}
     alone = [device.type == "cpu" and cold.seconds >= LONG_SECONDS for cold in firsts]
     taken = [[cold] if only else [] for cold, only in zip(firsts, alone, strict=True)]
     for number in range(ROUNDS):
         for place, (call, mine) in enumerate(zip(calls, taken, strict=True)):
             spent = sum(one.seconds for one in mine)
-            if place not in failed and spent < LONG_SECONDS and (number < 3 or spent < ENOUGH_SECONDS):
+            if place not in failed and spent < LONG_SECONDS and (number < least[place] or spent < ENOUGH_SECONDS):
                 turn(place)
                 try:
                     mine.append(lap(call, device))

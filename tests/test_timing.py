@@ -28,11 +28,11 @@ class FakeClock:
 
         return run
 
-    def measure(self, *calls):
+    def measure(self, *calls, **more):
         """As time jobs do it: first calls, then rounds."""
         firsts = [timing.lap(call, CPU) for call in calls]
         self.order.clear()
-        return timing.measure(calls, firsts, CPU)
+        return timing.measure(calls, firsts, CPU, **more)
 
 
 @pytest.fixture
@@ -57,6 +57,14 @@ def test_the_longer_a_call_the_fewer_rounds(clock, seconds, rounds):
     assert row.spent == pytest.approx(clock.wall)
     assert row.calls == rounds + (seconds < timing.LONG_SECONDS), "what is spent in all calls is shared out among them"
     assert row.median == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize(("seconds", "rounds"), [(0.01, 5), (0.08, 3), (0.2, 2), (2.0, 2)])
+def test_those_that_differ_in_their_seed_alone_share_the_rounds(clock, seconds, rounds):
+    calls = [clock.call(name, seconds) for name in "abcde"]
+    rows = clock.measure(*calls, alike=["dopri5", "dopri5", "dopri5", "euler", "euler"])
+    assert [row.rounds for row in rows] == [rounds] * 3 + [max(rounds, 3)] * 2
+    assert [row.median for row in rows] == pytest.approx([seconds] * 5)
 
 
 def test_a_gpu_is_warm_before_it_is_timed_however_long_that_takes(clock, monkeypatch):

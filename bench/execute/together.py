@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -135,7 +136,8 @@ def _time(batch: Sequence[Work], send: Send) -> None:
         return
     started = time.time()
     calls, laps = [one.call for _, one, _ in ready], [lap for *_, lap in ready]
-    rows = timing.measure(calls, laps, device, lambda place: turn(ready[place][0]))
+    alike = [json.dumps([work.kind, work.configs, work.fields, work.options]) for work, *_ in ready]
+    rows = timing.measure(calls, laps, device, lambda place: turn(ready[place][0]), alike)
     for (work, candidate, _), row in zip(ready, rows, strict=True):
         try:
             if isinstance(row, Exception):
