@@ -15,11 +15,11 @@ from bench.train import rehearsal
 USUAL, GPU_USUAL = 4, 64
 """Nets that train together where measuring would not pay: on a CPU, and on a GPU, whose time goes into launches."""
 
-STEPS = 2
-"""Steps of a lap."""
+STEPS, LAPS = 2, 6
+"""Steps of a lap and laps of each size; the first of them warms up, and the fastest of the others counts."""
 
-LAPS = 4
-"""Laps of each size; the first of them warms up, and the fastest of the others counts."""
+GAIN = 0.05
+"""Share of a member's step that a larger size must save to be taken: it keeps its members longer."""
 
 SHARE = 0.02
 """Of the time that the trainings will take, what measuring may take."""
@@ -52,7 +52,7 @@ def best_size(
             first, *laps = [lap(call, device).seconds for _ in range(LAPS)]
         except torch.OutOfMemoryError:
             return best
-        if (step := min(laps) / (length * tried)) < least:
+        if (step := min(laps) / (length * tried)) < (1 - GAIN) * least:
             least, best = step, tried
         spent += first + sum(laps)
         taken = _memory(device, used) - begun
