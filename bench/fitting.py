@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Sequence
 
 import torch
@@ -10,7 +11,7 @@ import torch
 from bench.batches import TrainJob
 from bench.netcheck import examine
 from bench.timing import lap
-from bench.train import rehearsal
+from bench.train import rehearsal, rehearsed
 
 USUAL, GPU_USUAL = 4, 64
 """Nets that train together where measuring would not pay: on a CPU, and on a GPU, whose time goes into launches."""
@@ -21,11 +22,11 @@ STEPS, LAPS = 2, 6
 GAIN = 0.05
 """Share of a member's step that a larger size must save to be taken: it keeps its members longer."""
 
-SHARE = 0.02
+SHARE = 0.03
 """Of the time that the trainings will take, what measuring may take."""
 
 MOST_SECONDS = 10.0
-"""After these no further size is tried: nets whose steps are so long gain nothing by company."""
+"""No size is tried that would end after these: nets whose steps are so long gain nothing by company."""
 
 GPU_FREE = 0.8
 """Of what is free on a GPU, the share that a cohort may take."""
@@ -37,29 +38,33 @@ def best_size(
     """How many of these jobs, which may all train as one, do so with the least time of a member's step.
 
     Sizes are doubled up to all of them, as long as the next one needs no more memory than there is: `room` on a CPU, of
-    which `used` tells the most that this process has ever had (MiB). Trainings too short to be worth it are not
-    measured.
+    which `used` tells the most that this process has ever had (MiB). Where measuring would take more than its share of
+    the time it is `USUAL`, or the best of what was seen by then.
     """
     usual = min(len(jobs), GPU_USUAL if device.type == "cuda" else USUAL)
-    if len(jobs) == 1 or SHARE * jobs[0].training.steps < 2 * LAPS * STEPS:
+    steps = jobs[0].training.steps
+    if len(jobs) == 1 or SHARE * steps < 2 * LAPS * rehearsed(jobs[0], STEPS):
         return usual
     if examine(jobs[0]):  # it draws, and trains by itself
         return 1
-    begun, spent, least, best, tried = _memory(device, used), 0.0, math.inf, 1, 1
+    held, begun, least, best, tried = _memory(device, used), time.perf_counter(), math.inf, 1, 1
     while True:
+        began = time.perf_counter()
         try:
             call, length, _ = rehearsal(jobs[:tried], device, STEPS, anew=False)
-            first, *laps = [lap(call, device).seconds for _ in range(LAPS)]
+            _, *laps = [lap(call, device).seconds for _ in range(LAPS)]
         except torch.OutOfMemoryError:
             return best
         if (step := min(laps) / (length * tried)) < (1 - GAIN) * least:
             least, best = step, tried
-        spent += first + sum(laps)
-        taken = _memory(device, used) - begun
+        taken, now = _memory(device, used) - held, time.perf_counter()
         following = min(2 * tried, len(jobs))
         fits = taken * following / tried <= min(room, _free(device))
-        if following == tried or spent > MOST_SECONDS or not fits:
+        ends = now - begun + (now - began) * following / tried
+        if following == tried or not fits:
             return best
+        if ends > min(MOST_SECONDS, SHARE * steps * len(jobs) * least):
+            return best if tried >= usual or taken * usual / tried > room else usual
         tried = following
 
 

@@ -236,6 +236,12 @@ class _Cohort:
         return found
 
 
+def rehearsed(job: TrainJob, steps: int) -> int:
+    """About so many steps of a training: what its coupling pairs at once is drawn whole."""
+    whole = transport_batch(job) // job.training.batch
+    return min(block_length(job), math.ceil(steps / whole) * whole)
+
+
 def rehearsal(
     jobs: Sequence[TrainJob], device: torch.device, steps: int = REHEARSED, *, anew: bool = True
 ) -> tuple[Callable[[], object], int, Spent]:
@@ -244,8 +250,7 @@ def rehearsal(
     anew: whether each call draws its batches; else they are drawn once, beforehand.
     """
     examine(jobs[0])
-    cohort, spent, whole = _Cohort(jobs, device), Spent(), transport_batch(jobs[0]) // jobs[0].training.batch
-    length = min(block_length(jobs[0]), math.ceil(steps / whole) * whole)
+    cohort, spent, length = _Cohort(jobs, device), Spent(), rehearsed(jobs[0], steps)
     losses = torch.zeros(length, len(jobs), device=device)
     held = [] if anew else [draw(job, 0, length, spent) for job in jobs]
 

@@ -275,7 +275,8 @@ class _Run:
         return Work(
             job.kind, job.key, configs, job.fields, job.seed, job.recipe.replica, inputs, str(self.staging[job.id]),
             device=self._device(job), spare=spare, plugins=self.plugins, options=dict(job.recipe.options),
-            limits=self.allowance.of(job), files=held(config.plain for config in job.configs.values()),
+            limits=self.allowance.of(job), alike=str(id(job.recipe)),
+            files=held(config.plain for config in job.configs.values()),
             checkpoint=str(self.store.checkpoint(job.kind, job.key, job.code)) if saves else "",
         )  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -50,7 +51,6 @@ class Estimator:
         self.store, self.device = store, device.partition(":")[0]
         self._groups: dict[str, list[float]] = {}
         self._kinds: dict[str, list[float]] = {}
-        self._stored: dict[str, bool] = {}
 
     def learn(self, job: Job, seconds: float) -> None:
         """Note a job that ended."""
@@ -74,7 +74,7 @@ class Estimator:
         known, rough, peaks = dict[Group, float | None](), dict[Group, float | None](), list[float]()
         for at, job in groups.one.items():
             known[at] = self.seconds(job)
-            past = self.store.past(job.group, device=self._on(job)) if job.group and self._any(job.kind) else []
+            past = self.store.past(job.group, device=self._on(job)) if job.group and not self._new else []
             past = past or ([] if known[at] is not None else self._like(job))
             rough[at] = None if known[at] is not None else _guess(job, past)
             peaks += [one.peak_mb for one in past if one.peak_mb]
@@ -89,7 +89,7 @@ class Estimator:
 
     def _like(self, job: Job) -> list[Past]:
         """Past jobs of its kind: of the same net where it is done on a device, where nets do the work."""
-        if not self._any(job.kind):
+        if self._new:
             return []
         if not KINDS[job.kind].on_device:
             return self.store.past("", job.kind)
@@ -102,14 +102,13 @@ class Estimator:
 
     def _past(self, job: Job) -> list[float]:
         if job.group not in self._groups:
-            self._groups[job.group] = self.store.seconds(job.group, self._on(job)) if self._any(job.kind) else []
+            self._groups[job.group] = self.store.seconds(job.group, self._on(job)) if not self._new else []
         return self._groups[job.group]
 
-    def _any(self, kind: str) -> bool:
-        """Whether the store had jobs of a kind when it was first asked: in a new one nobody looks for each group."""
-        if kind not in self._stored:
-            self._stored[kind] = bool(self.store.past("", kind))
-        return self._stored[kind]
+    @functools.cached_property
+    def _new(self) -> bool:
+        """Whether the store had no job when it was first asked: then nobody looks for each group in it."""
+        return not any(self.store.past("", kind) for kind in KINDS)
 
 
 class _Groups:

@@ -106,7 +106,8 @@ class LocalEngine:
         event = heard(json.loads(worker.pipe.recv_bytes()))
         worker.heard = time.monotonic()
         if isinstance(event, Started) or (isinstance(event, Progressed) and KINDS[event.job[0]].alone):
-            worker.begin(event.job)  # each stopwatch says that it is its turn
+            # Each stopwatch says that it is its turn.
+            worker.begin(event.job, trial=isinstance(event, Started) and event.trial)
         elif isinstance(event, Ended):
             for work in worker.waiting:
                 if work.id == event.job:

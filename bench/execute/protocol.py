@@ -42,6 +42,8 @@ class Work:
     """What it may take, each with who set it: see `bench.execute.allowance.Allowed`."""
     environment: dict[str, str] = field(default_factory=dict)
     """Variables that its process gets before anything asks for them, such as the devices that it may see."""
+    alike: str = ""
+    """The same for the jobs of a run that differ in their seed alone."""
     files: dict[str, str] = field(default_factory=dict)
     """Files of data that its components name, and where they lie: see `bench.datafiles`."""
     data: str = ""
@@ -66,9 +68,10 @@ class Work:
 
 @dataclass(frozen=True)
 class Started:
-    """A worker began this job."""
+    """A worker began this job; or tries it together with others, to see how many go as one best."""
 
     job: JobId
+    trial: bool = False
 
 
 @dataclass(frozen=True)

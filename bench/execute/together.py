@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -31,6 +30,8 @@ def do_together(batch: Sequence[Work], send: Send) -> None:
         _begin(batch, send)
         _time(batch, send)
         return
+    if len(batch) > 1:
+        _begin(batch, send, trial=True)
     parts = -(-len(batch) // _size(batch, send))
     ends = [len(batch) * part // parts for part in range(parts + 1)]
     for first, end in itertools.pairwise(ends):
@@ -38,9 +39,9 @@ def do_together(batch: Sequence[Work], send: Send) -> None:
         _train(batch[first:end], send)
 
 
-def _begin(batch: Sequence[Work], send: Send) -> None:
+def _begin(batch: Sequence[Work], send: Send, *, trial: bool = False) -> None:
     for work in batch:
-        send({"event": "started", "job": work.id})
+        send({"event": "started", "job": work.id, "trial": trial})
 
 
 def _size(batch: Sequence[Work], send: Send) -> int:
@@ -136,7 +137,7 @@ def _time(batch: Sequence[Work], send: Send) -> None:
         return
     started = time.time()
     calls, laps = [one.call for _, one, _ in ready], [lap for *_, lap in ready]
-    alike = [json.dumps([work.kind, work.configs, work.fields, work.options]) for work, *_ in ready]
+    alike = [work.alike or work.key for work, *_ in ready]
     rows = timing.measure(calls, laps, device, lambda place: turn(ready[place][0]), alike)
     for (work, candidate, _), row in zip(ready, rows, strict=True):
         try:

@@ -43,7 +43,9 @@ class Watched:
         self.pid = process.pid or 0
         self.group = Group.around(self.pid, server)  # before it has its jobs, so that all they start is in it
         self.begun: set[Id] = set()
+        self.trial = False
         self.ended = 0
+        self.credit = 0.0
         self.current: Id = waiting[0].id
         self.since = self.heard = time.monotonic()
         self._start_mb = tree.anonymous_mb(self.pid)
@@ -61,13 +63,17 @@ class Watched:
         self.group.kill()
         tree.kill(self.pid)
 
-    def begin(self, job: Id) -> None:
-        """It is this job's turn."""
+    def begin(self, job: Id, trial: bool = False) -> None:
+        """It is this job's turn; or it is tried with others, which is over when the first of them begins in earnest."""
+        if self.trial and not trial:
+            self.begun.clear()
+        self.trial, self.credit = trial, 0.0
         self.begun.add(job)
         self.current, self.since = job, time.monotonic()
 
     def end(self, job: Id) -> None:
-        """A job has its result."""
+        """A job has its result. Its seconds are still those of others that began with it."""
+        self.credit += sum(work.limits.get("seconds", (0.0, ""))[0] for work in self.waiting if work.id == job)
         self.waiting = [work for work in self.waiting if work.id != job]
         self.begun.discard(job)
         self.ended += 1
@@ -112,7 +118,7 @@ def excess(worker: Watched) -> tuple[str, str] | None:
     shared = works if not KINDS[worker.current[0]].alone else mine
     now = time.monotonic()
     limits = [work.limits.get("seconds") for work in shared]
-    seconds = sum(limit[0] for limit in limits if limit)
+    seconds = sum(limit[0] for limit in limits if limit) + worker.credit
     if limits and all(limits) and now - worker.since > seconds:
         return "timeout", f"not done after {_time(seconds)}, {remedy('seconds', mine[0].limits['seconds'][1])}"
     still = mine[0].limits.get("still") if mine else None

@@ -111,5 +111,5 @@ class _Block(nn.Module):
         weight, bias = self.norm.weight * (1 + scale), torch.addcmul(shift, self.norm.bias, 1 + scale)
         h = self.conv(h)
         channels = h.reshape(1, -1, *h.shape[2:])
-        normed = functional.group_norm(channels, len(h) * GROUPS, weight.flatten(), bias.flatten(), self.norm.eps)
+        normed = torch.group_norm(channels, len(h) * GROUPS, weight.flatten(), bias.flatten(), self.norm.eps)
         return functional.silu(normed.view_as(h))

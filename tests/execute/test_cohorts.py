@@ -1,7 +1,9 @@
 """Which trainings go as one, and what becomes of them where they do not fit or one of them fails."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
+import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -20,6 +22,9 @@ from bench.settings import Training
 from bench.stages import STAGES
 from bench.suite import load_suite
 from bench.timing import Lap
+
+LONG_ENOUGH = 1200
+"""Steps of trainings whose sizes are measured."""
 
 SUITE = """\
 suite: many
@@ -113,7 +118,13 @@ def test_a_batch_is_done_in_even_parts_that_begin_and_end_one_after_the_other(la
         for job, place in zip(jobs, places, strict=True)
     ]  # fmt: skip
     do_together(works, said.append)
-    told = [(message["event"], message["job"][1]) for message in said if message["event"] != "progressed"]
+    begun = [message["job"][1] for message in said if message.get("trial")]
+    assert begun == [work.key for work in works], "who dies while sizes are measured is one of all"
+    told = [
+        (message["event"], message["job"][1])
+        for message in said
+        if message["event"] != "progressed" and not message.get("trial")
+    ]
     keys = iter(work.key for work in works)
     parts = [[next(keys) for _ in range(size)] for size in sizes]
     assert told == [(event, key) for part in parts for event in ("started", "ended") for key in part]
@@ -131,13 +142,71 @@ def test_an_error_while_sizes_are_measured_is_told_by_each_that_has_it(run_inlin
     assert all(outcome.ok for outcome in run_inline(laid(4), tmp_path / "store").values())
 
 
+UNRULY = """\
+import os, time
+from dataclasses import dataclass
+import torch
+from bench.interfaces import Coupling
+
+@dataclass(frozen=True)
+class Bad(Coupling):
+    deed: str = "none"
+
+    def pair(self, x0, x1, generator):
+        if self.deed == "exit":
+            os._exit(3)
+        if self.deed == "hang":
+            time.sleep(600)
+        if self.deed == "raise":
+            raise ValueError("mine")
+        if self.deed == "memory":
+            held = []
+            while True:
+                held.append(torch.ones(2**22))
+                time.sleep(0.02)
+        return x0, x1
+
+COUPLINGS = {"bad": Bad}
+"""
+
+
+@pytest.mark.parametrize(
+    ("deed", "limit", "reason"),
+    [
+        ("exit", (), "exit status 3"),
+        ("raise", (), "mine"),
+        ("hang", ("--max-minutes", "0.05"), "not done after"),
+        ("memory", ("--max-memory", "600"), "of memory"),
+    ],
+)
+def test_what_one_does_while_sizes_are_measured_costs_itself_alone(bench, tmp_path, deed, limit, reason):
+    (tmp_path / "bad.py").write_text(UNRULY)
+    suite = SUITE.format(seeds=1).replace("steps: 4,", f"steps: {LONG_ENOUGH},")
+    couplings = f"a: independent, b: {{name: bad}}, c: {{name: bad, deed: {deed}}}, d: {{name: bad, deed: also}}"
+    (tmp_path / "many.yaml").write_text(
+        f"{suite}plugins: [bad.py]\ngrid: {{coupling: {{{couplings}}}}}\nmetrics: [mmd]\n"
+    )
+    done = bench("run", tmp_path / "many.yaml", "--results", tmp_path, "--workers", "1", *limit)
+    cells = pd.read_csv(tmp_path / "many" / "tables" / "cells.csv", keep_default_na=False)
+    failed = cells[cells["status"] != "ok"]
+    assert list(failed["coupling"]) == ["c"], done.stderr
+    assert reason in failed["reason"].item()
+
+
 class Paced:
     """A stopwatch by which members' steps take these seconds, by how many there are; MiB that so many take."""
 
     def __init__(self, monkeypatch, seconds, mib=lambda size: 0.0):
         self.seconds, self.mib, self.tried = seconds, mib, []
+        self.now = 0.0
         monkeypatch.setattr(fitting, "rehearsal", self.rehearsed)
-        monkeypatch.setattr(fitting, "lap", lambda call, device: Lap(call(), 1.0))
+        monkeypatch.setattr(fitting, "lap", self.lap)
+        monkeypatch.setattr(fitting, "time", SimpleNamespace(perf_counter=lambda: self.now))
+
+    def lap(self, call, device):
+        seconds = call()
+        self.now += seconds
+        return Lap(seconds, 1.0)
 
     def rehearsed(self, jobs, device, steps, *, anew):
         size = len(jobs)
@@ -169,9 +238,8 @@ def trainings(count, steps=2000):
     ],
 )
 def test_the_size_is_that_of_the_quickest_member_step(monkeypatch, count, seconds, best):
-    watch = Paced(monkeypatch, seconds)
-    assert fitting.best_size(trainings(count), torch.device("cpu")) == best
-    assert watch.tried[-1] == count
+    Paced(monkeypatch, seconds)
+    assert fitting.best_size(trainings(count, steps=5000), torch.device("cpu")) == best
 
 
 def test_no_size_is_tried_that_would_not_fit_into_memory(monkeypatch):
@@ -182,7 +250,15 @@ def test_no_size_is_tried_that_would_not_fit_into_memory(monkeypatch):
 
 def test_nets_whose_steps_are_long_are_measured_no_longer_than_it_takes_to_see_that(monkeypatch):
     watch = Paced(monkeypatch, lambda size: 200.0 / size)
-    assert fitting.best_size(trainings(32), torch.device("cpu")) == watch.tried[-1] == 2
+    assert fitting.best_size(trainings(32), torch.device("cpu")) == fitting.USUAL
+    assert watch.tried == [1]
+
+
+def test_what_is_paired_at_once_counts_as_measured(monkeypatch):
+    watch = Paced(monkeypatch, lambda size: 1 / size)
+    jobs = [replace(job, coupling=OptimalTransport(transport_batch=1024)) for job in trainings(8)]  # 64 steps at once
+    assert fitting.best_size(jobs, torch.device("cpu")) == fitting.USUAL
+    assert watch.tried == []
 
 
 def test_a_size_for_which_memory_lacks_is_not_taken(monkeypatch):
