@@ -15,6 +15,7 @@ from bench.datasets import DATASETS, SOURCES
 from bench.execute.protocol import Work
 from bench.execute.task import WorkTask
 from bench.execute.together import do_together
+from bench.execute.watch import Watched, excess
 from bench.nets import MLP
 from bench.paths import Linear
 from bench.planner import plan
@@ -140,6 +141,29 @@ def test_an_error_while_sizes_are_measured_is_told_by_each_that_has_it(run_inlin
 
     monkeypatch.setattr("bench.execute.together.best_size", failing)
     assert all(outcome.ok for outcome in run_inline(laid(4), tmp_path / "store").values())
+
+
+def test_members_have_their_minutes_together_also_while_they_end_one_by_one():
+    works = [Work("train", key, [], {}, 0, 0, {}, "", limits={"seconds": (10.0, "you")}) for key in "abcd"]
+    worker = object.__new__(Watched)  # without a process
+    worker.waiting, worker.begun, worker.trial, worker.ended = works, set(), False, 0
+    for work in works:
+        worker.begin(work.id, trial=True)
+    assert [work.key for work in worker.in_hand] == ["a", "b", "c", "d"]
+    for work in works[:3]:
+        worker.begin(work.id)
+    assert [work.key for work in worker.in_hand] == ["a", "b", "c"]
+    worker.heard, worker.since = worker.since, worker.since - 25
+    assert excess(worker) is None
+    for work in works[:2]:
+        worker.end(work.id)
+    assert excess(worker) is None
+    worker.since -= 10
+    assert excess(worker)[1].startswith("not done after 30 s, set by you")
+    worker.end(works[2].id)
+    worker.begin(works[3].id)
+    worker.since -= 11
+    assert excess(worker)[1].startswith("not done after 10 s")
 
 
 UNRULY = """\
