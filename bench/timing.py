@@ -23,7 +23,7 @@ ROUNDS = 5
 """Rounds in which all candidates are timed in turn, so that a slow spell falls on all of them."""
 
 LEAST_ROUNDS, ALIKE_ROUNDS = 3, 2
-"""Rounds of each candidate, and of each where three or more differ in their seed alone: together they have more."""
+"""Rounds of each candidate at least, and of each of three or more that differ in their seed alone: together more."""
 
 ENOUGH_SECONDS = 0.2
 """A candidate timed so often, and for this long, sits out the later rounds."""
